@@ -1,0 +1,1 @@
+"""RADIUS and Diameter AAA server; the rooms and the ways through them are in ARCHITECTURE.md."""

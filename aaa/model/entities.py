@@ -1,0 +1,126 @@
+"""The entities that billing pushes: subscriber, service and its credentials, as the sync API and the store spell them.
+
+`id`s are billing's own strings; `revision` is set by billing and only grows. Knows no wire, storage or clock.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from policy.model import Count, Overrides, State
+
+Id = Annotated[str, Meta(min_length=1, max_length=253)]
+Moment = datetime | float
+"""RFC 3339 text with a zone, or epoch seconds; shown as RFC 3339 in UTC."""
+
+
+class Billing(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Billing's facts for policy; unknown scalars are kept in `extra`."""
+
+    overdue_days: int = 0
+    balance: float = 0.0
+    credit_limit: float = 0.0
+    extra: dict[str, str | int | float | bool] = {}
+
+
+class Subscriber(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """Who pays: owner of services."""
+
+    revision: Count
+    id: str = ""
+    name: str = ""
+    operator: Id = "default"
+    """MVNO or brand; usernames and other credentials are unique within one."""
+    groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    billing: Billing | None = None
+
+
+class Password(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="password"):
+    """User name and exactly one form of its password."""
+
+    username: Id
+    cleartext: str | None = None
+    nt_hash: str | None = None
+    """32 hex digits."""
+    crypt: str | None = None
+    """crypt(3): $5$, $6$, $2b$ and what the system's libcrypt knows."""
+    bcrypt: str | None = None
+    argon2: str | None = None
+    """PHC string."""
+    pbkdf2: str | None = None
+    """pbkdf2_sha256$rounds$salt$base64, or $pbkdf2-sha256$rounds$salt$hash."""
+    ssha: str | None = None
+    """{SSHA}, {SSHA256} or {SSHA512} with base64."""
+
+
+class Mac(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="mac"):
+    """A device by its hardware address, in any usual spelling."""
+
+    mac: str
+
+
+class Circuit(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", tag="circuit"):
+    """A line by Agent-Circuit-Id, Agent-Remote-Id or both. "0x..." is hex for binary ids."""
+
+    circuit_id: str | None = None
+    remote_id: str | None = None
+
+
+Credential = Password | Mac | Circuit
+
+
+class Lock(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a service may be used from; every part given must match."""
+
+    nas: tuple[str, ...] = ()
+    """Names of [[nas]] entries."""
+    port: tuple[str, ...] = ()
+    """NAS-Port-Id."""
+    circuit: tuple[str, ...] = ()
+    mac: tuple[str, ...] = ()
+    device: tuple[str, ...] = ()
+    """Device identities as the network shows them: MAC or IMEI of a CPE."""
+
+
+class Octets(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Usage; input is from the subscriber."""
+
+    input_octets: Count = 0
+    output_octets: Count = 0
+
+
+class Service(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """One sub-service of a subscriber: what a credential logs in to."""
+
+    revision: Count
+    subscriber_id: Id
+    plan_id: Id
+    state: State = "active"
+    id: str = ""
+    add_ons: tuple[str, ...] = ()
+    activated_at: Moment | None = None
+    expires_at: Moment | None = None
+    grace_until: Moment | None = None
+    cycle: Annotated[int, Meta(ge=1, le=31)] | Literal["day", "week", "month"] | None = None
+    """Day of the month on which a cycle begins, or a period; None: the plan's quota period."""
+    static_ip: str | None = None
+    static_prefix: str | None = None
+    """IPv6 prefix to delegate."""
+    lock: Lock | None = None
+    overrides: Overrides | None = None
+    credentials: tuple[Credential, ...] | None = None
+    """None on a PUT keeps those stored. Never shown."""
+    usage: Octets | None = None
+    """Usage of the running cycle at migration; counts only when the PUT creates the service."""
+
+
+SERVICE_TRANSITIONS: dict[State, tuple[State, ...]] = {
+    "pending": ("active", "terminated"),
+    "active": ("restricted", "suspended", "terminated"),
+    "restricted": ("active", "suspended", "terminated"),
+    "suspended": ("active", "restricted", "terminated"),
+    "terminated": (),
+}
+"""States that billing may step to; staying is always allowed."""

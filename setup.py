@@ -1,0 +1,45 @@
+"""Build the native codecs, and the hot rooms of the server, with Cython.
+
+`native/*.pyx` are bytes-only modules on libcrypto. The modules in COMPILED are ordinary Python
+that Cython compiles as well, because every packet passes through them.
+AAA_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+
+ROOT = Path(__file__).parent
+COMPILED: list[str] = []
+
+sanitize = os.environ.get("AAA_SANITIZE") == "1"
+compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if sanitize else ["-O2", "-g0"]
+compile_args += ["-Wall", "-Wno-unused-function", "-Wno-deprecated-declarations"]
+link_args: list[str] = []
+if sanitize:
+    compile_args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    link_args += ["-fsanitize=address,undefined"]
+
+
+def extension(source: str) -> Extension:
+    name = source.rsplit(".", 1)[0].replace("/", ".")
+    libraries = ["crypto", "crypt"] if source.startswith("native/") else []
+    return Extension(
+        name, [source], libraries=libraries, extra_compile_args=compile_args, extra_link_args=link_args
+    )
+
+
+sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/*.pyx")) + COMPILED
+
+setup(
+    packages=find_packages(include=["aaa*", "policy*", "billing_hooks*", "native*", "dictionaries*"]),
+    ext_modules=cythonize(
+        [extension(source) for source in sources],
+        build_dir="build/sanitize" if sanitize else "build/cython",
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={"language_level": 3, "embedsignature": True, "freethreading_compatible": False},
+        quiet=True,
+    ),
+)
