@@ -7,8 +7,29 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
+class AaaError(Exception):
+    """Base of every error that this server explains to its operator."""
+
+
+class FileError(AaaError):
+    """Something is wrong in a file that the operator wrote: printed as `file:line: message (hint)`."""
+
+    def __init__(self, file: str, line: int | None, message: str, hint: str | None = None) -> None:
+        """line: counted from 1; None when the whole file is meant."""
+        where = file if line is None else f"{file}:{line}"
+        super().__init__(f"{where}: {message}" + (f" ({hint})" if hint else ""))
+        self.file = file
+        self.line = line
+        self.message = message
+        self.hint = hint
+
+
+class DictionaryError(FileError):
+    """A RADIUS dictionary that cannot be read."""
+
+
 class Problem(NamedTuple):
-    """One finding in an operator's file: where, what, and what would be right."""
+    """One of many findings in a file: where, what, and what would be right."""
 
     file: str
     line: int
@@ -16,38 +37,21 @@ class Problem(NamedTuple):
     key: str
     """Dotted name of the key or rule; empty where none applies."""
     message: str
-    column: int = 0
-    """From 1; 0: unknown."""
 
     def __str__(self) -> str:
-        where = self.file
-        if self.line:
-            where += f":{self.line}"
-        if self.line and self.column:
-            where += f":{self.column}"
+        where = f"{self.file}:{self.line}" if self.line else self.file
         return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
 
 
-class OperatorError(Exception):
-    """The operator's file is wrong. Carries every problem at once; str() is one line for each."""
+class ConfigError(AaaError):
+    """A configuration that cannot be used. Carries every problem at once; str() is one line for each."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         if not problems:
-            raise ValueError("an OperatorError needs a problem")
-        super().__init__(*problems)
+            raise ValueError("a ConfigError needs a problem")
+        super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
-    def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
 
-
-class ConfigError(OperatorError):
-    """The configuration file cannot be used."""
-
-
-class DictionaryError(OperatorError):
-    """A RADIUS or Diameter dictionary cannot be used."""
-
-
-class StoreError(Exception):
+class StoreError(AaaError):
     """The store cannot keep what it was given: nothing is acknowledged, the NAS retransmits and then fails over."""
