@@ -6,6 +6,8 @@ class Datagram:
     port: int
     received_ns: int
     """Kernel receive time (SO_TIMESTAMPNS), epoch nanoseconds; 0 when unknown."""
+    truncated: bool
+    """The kernel had more octets than the slot could hold."""
 
     def __init__(self, payload: bytes = b"", address: tuple[str, int] | None = None) -> None:
         """An outbound datagram to a numeric (host, port); a bare one becomes a slot of a BatchSocket."""
@@ -46,6 +48,12 @@ class BatchSocket:
         A datagram that the kernel refuses (unreachable, too long) is skipped and counted in
         send_errors; a full send buffer ends the call early.
         """
+    @property
+    def drops(self) -> int:
+        """Datagrams dropped by the kernel because the receive buffer was full, since bind."""
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """The receive buffer that the kernel granted."""
     def address(self) -> tuple[str, int]:
         """The bound (host, port)."""
     def fileno(self) -> int: ...
