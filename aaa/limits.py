@@ -11,3 +11,42 @@ LOG_QUEUE_LINES_MAX = 16_384  # lines; Bound: a stuck disk or pipe costs memory 
 LOG_BATCH_LINES_MAX = 512  # lines; Bound: one write() of about 128 KiB
 LOG_VALUE_CHARACTERS_MAX = 2_048  # characters of one field; Bound: a hostile value does not fill the disk
 LOG_REPEAT_KEYS_MAX = 4_096  # keys; Bound: spoofed sources do not grow the table of repeated lines
+
+RPC_FRAME_BYTES_MAX = 8 << 20  # bytes; Bound: a list of 1000 large entities; a longer frame is a broken peer
+RPC_BUFFER_BYTES_MAX = 256 << 10  # bytes; Bound: what waits unread in the engine before the socket is paused
+RPC_SLICE_S = 0.0005  # seconds; Bound: half of the 1 ms for which anything may hold the packet loop
+RPC_CALLS_IN_WORK_MAX = 128  # calls; Bound: answers that wait for the disk; past it the socket is not read
+RPC_CALLS_IN_FLIGHT_MAX = 1_024  # calls; Bound: what the HTTP process asks at once, then it answers 503
+RPC_CALL_TIMEOUT_S = 10.0  # seconds; Bound: longer than a store's retries, shorter than a client's patience
+
+HTTP_BODY_BYTES_MAX = 1 << 20  # bytes; Bound: one entity or a question; a larger one is a mistake
+HTTP_SYNC_BODY_BYTES_MAX = 16 << 20  # bytes; Bound: JSON sync is held whole; NDJSON is streamed without this bound
+HTTP_SYNC_LINE_BYTES_MAX = 256 << 10  # bytes; Bound: one NDJSON operation, a service with many credentials
+HTTP_SYNC_CALL_OPERATIONS = 64  # operations; Bound: applied by the engine well within a slice of its loop
+HTTP_SYNC_CALL_BYTES = 128 << 10  # bytes; Bound: one call's arguments, whatever the size of an operation
+HTTP_SYNC_CALLS_IN_FLIGHT = 8  # calls of one request; Bound: 512 operations wait for the disk, enough for its groups
+HTTP_SYNC_ANSWER_MEMORY_BYTES = 1 << 20  # bytes; Bound: answers kept in memory, beyond it in an unlinked file
+HTTP_BODY_STALL_S = 30.0  # seconds; Bound: a client that stops in the middle of its body is let go
+HTTP_REQUESTS_IN_WORK_MAX = 512  # requests; Bound: each holds a body; past it 503 with Retry-After
+HTTP_CONNECTIONS_MAX = 4_096  # connections; Bound: idle ones cost 20 KiB each
+HTTP_LIST_COUNT_MAX = 1_000  # items of one page; Bound: one frame and one slice of the engine's loop
+HTTP_DRAIN_S = 5  # seconds; Bound: how long requests in work may finish when the server stops
+
+WRITER_COMMIT_RETRIES_MAX = 8  # attempts; Bound: about 4 s of a busy or full disk, then the engine stops answering
+JOURNAL_GROUPS_IN_FLIGHT_MAX = 4  # groups; Bound: memory ahead of the disk; each group is one wake of the writer
+JOURNAL_ROWS_AHEAD_MAX = 20_000  # rows; Bound: about 6 MiB and 0.3 s of writing; past it accounting is not read
+SESSIONS_PER_SERVICE_MAX = 256  # sessions; Bound: a credential shared by a crowd does not slow each of its logins
+SESSION_KEPT_AFTER_END_S = 3600.0  # seconds; Bound: a NAS's late retransmissions of a Stop; then history only
+DECISIONS_INTERNED_MAX = 65_536  # decisions; Bound: one a plan and state, more only with per-service overrides
+
+PASSWORD_OCTETS_MAX = 128  # octets; Bound: RFC 2865 §5.2; longer ones would also make crypt(3) slower
+PASSWORD_HASH_CHARACTERS_MAX = 512  # characters; Bound: above every known form, a parser is never given megabytes
+BCRYPT_COST_MAX = 13  # log2 of rounds; Bound: 0.7 CPU-seconds a login
+CRYPT_ROUNDS_COUNT_MAX = 1_000_000  # rounds of SHA-2 crypt; Bound: 0.4 CPU-seconds a login
+YESCRYPT_MEMORY_KIB_MAX = 65_536  # KiB; Bound: 0.15 CPU-seconds a login, and memory times the hash workers
+PBKDF2_ROUNDS_COUNT_MAX = 2_000_000  # rounds; Bound: 0.5 CPU-seconds a login with SHA-256, 1.2 with SHA-512
+ARGON2_MEMORY_KIB_MAX = 131_072  # KiB; Bound: memory times the hash workers
+ARGON2_WORK_KIB_MAX = 524_288  # KiB, memory times passes; Bound: 0.5 CPU-seconds a login
+ARGON2_LANES_COUNT_MAX = 8  # lanes; Bound: libargon2 starts a thread for each
+MSCHAP_ERROR_OCTETS_MAX = 246  # octets; Bound: a vendor attribute carries 247, one is the ident (RFC 2548 §2.1.5)
+CIRCUIT_OCTETS_MAX = 253  # octets; Bound: a RADIUS attribute carries no more
