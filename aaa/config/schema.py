@@ -1,0 +1,311 @@
+"""The configuration file as structs: one per section, one line of meaning under every key.
+
+docs/configuration.md is made from this module (aaa.config.reference). Durations are seconds here; in the file they are
+also text such as "5m". A list may be given as its only entry. What can be wrong between keys is in aaa.config.check.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from aaa.config.secrets import Redacted
+from aaa.errors import Problem
+
+DURATION = {"unit": "duration"}
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Share = Annotated[float, Meta(ge=0, le=0.5)]
+Name = Annotated[str, Meta(min_length=1, max_length=253)]
+
+_DAY = 86_400.0
+
+
+def duration(least: float, most: float) -> Meta:
+    """A span of time, in seconds, with bounds that are included."""
+    return Meta(ge=least, le=most, extra=DURATION)
+
+
+Retention = Annotated[float, duration(3600, 3650 * _DAY)]
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """The process and its bounds."""
+
+    data_dir: str = "/var/lib/aaa"
+    """Directory of everything that the server writes; made when absent."""
+    services_max: Annotated[int, Meta(ge=1, le=100_000_000)] = 2_000_000
+    """Services that the store accepts, against a runaway import; about 1 KiB of memory each."""
+    sessions_max: Annotated[int, Meta(ge=1, le=100_000_000)] = 2_000_000
+    """Live sessions; above it new ones are rejected."""
+    hash_workers: Annotated[int, Meta(ge=1, le=256)] = 2
+    """Threads for slow password hashes (bcrypt, argon2, PBKDF2, crypt), away from the packet loop."""
+    hash_queue: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_024
+    """Logins that may wait for a hash worker; above it they are dropped, counted as overload."""
+    stop_timeout: Annotated[float, duration(0, 600)] = 10.0
+    """Longest graceful stop: what is in work is answered and committed within it."""
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """The durable state, and how long history is kept."""
+
+    path: str = "aaa.db"
+    """SQLite file, relative to `server.data_dir`."""
+    key: Redacted | None = None
+    """Key that seals secrets at rest: 32 octets as hex or base64. Exactly one of the three forms is needed."""
+    key_file: str | None = None
+    """File that holds the key."""
+    key_env: str | None = None
+    """Environment variable that holds the key."""
+    commit_interval_min: Annotated[float, duration(0, 1)] = 0.0
+    """Shortest time between two commits. More saves disk writes and delays accounting answers."""
+    commit_interval_max: Annotated[float, duration(0, 1)] = 0.005
+    """Longest time that a command waits for others to share its commit."""
+    commit_timeout: Annotated[float, duration(1, 600)] = 15.0
+    """A commit that fails for so long stops the server: it answers nothing, exits, and reloads from disk."""
+    retention_events: Retention = 30 * _DAY
+    """How long events stay readable."""
+    retention_audit: Retention = 400 * _DAY
+    """How long the audit trail is kept."""
+    retention_leases: Retention = 400 * _DAY
+    """How long the history of who had which address is kept; the law may set it."""
+    retention_cdrs: Retention = 400 * _DAY
+    """How long ended sessions with their usage are kept."""
+
+
+class Radius(Struct, frozen=True, forbid_unknown_fields=True):
+    """RADIUS authentication and accounting for every NAS."""
+
+    listen: tuple[str, ...] = ("0.0.0.0", "::")
+    """Addresses to bind; every one gets both ports."""
+    auth_port: Port = 1812
+    """UDP port of authentication; 0 lets the kernel choose."""
+    acct_port: Port = 1813
+    """UDP port of accounting; 0 lets the kernel choose."""
+    receive_buffer: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 4 << 20
+    """Kernel receive buffer of each socket in bytes; above net.core.rmem_max the kernel grants less."""
+    send_buffer: Annotated[int, Meta(ge=65_536, le=1 << 30)] = 4 << 20
+    """Kernel send buffer of each socket in bytes."""
+    response_budget: Annotated[float, duration(0.05, 60)] = 2.0
+    """A request that waited longer is dropped, counted: the NAS has given it up or sent it again."""
+    reject_delay: Annotated[float, duration(0, 10)] = 1.0
+    """Time before an Access-Reject leaves, against password guessing; 0 sends it at once."""
+    duplicate_lifetime: Annotated[float, duration(1, 60)] = 5.0
+    """How long a retransmission gets the same answer (RFC 5080 §2.2.2)."""
+    duplicate_entries: Annotated[int, Meta(ge=1024, le=1 << 24)] = 65_536
+    """Size of the duplicate cache, rounded up to a power of two; requests a second times lifetime fit in it."""
+    username_case: Literal["keep", "lower"] = "keep"
+    """`lower` makes user names case-insensitive."""
+    username_trim: bool = True
+    """Remove blanks and NULs around a user name."""
+    username_strip_realms: tuple[str, ...] = ()
+    """Realms to remove from user names: "isp.example" takes "@isp.example" off; others stay part of the name."""
+    password_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 10
+    """Wrong passwords of one user name within `password_window` that start a lockout; 0: no limit."""
+    nas_password_failures: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    """The same for all user names of one NAS together, which then rejects every password login; 0: no limit."""
+    password_window: Annotated[float, duration(1, 86_400)] = 300.0
+    """Span over which wrong passwords count."""
+    lockout: Annotated[float, duration(1, 86_400)] = 60.0
+    """How long a locked user name is rejected without looking at the password."""
+    simultaneous_use: Literal["reject", "disconnect_oldest"] = "reject"
+    """What happens to a login above the plan's `simultaneous_use`."""
+    interim_interval: Annotated[float, duration(60, 86_400)] = 300.0
+    """Acct-Interim-Interval where the plan names none."""
+    interim_jitter: Share = 0.1
+    """Random share of the interim interval, added or taken, so that sessions do not report together."""
+    missed_interims: Annotated[int, Meta(ge=2, le=100)] = 3
+    """Interim intervals without a report after which a session is stale: it blocks nobody and is closed."""
+    session_silence: Annotated[float, duration(300, 31 * _DAY)] = 2 * _DAY
+    """A session that never sent an interim is stale after so long without a packet."""
+    nas_silence: Annotated[float, duration(0, _DAY)] = 900.0
+    """A NAS with sessions that sends nothing for so long is reported down; 0: never."""
+    unknown_sources: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_024
+    """Unknown addresses kept for `aaa nas unknown`; the one not seen for longest makes room."""
+    unknown_log_interval: Annotated[float, duration(1, 86_400)] = 60.0
+    """An unknown address is logged at most once in so long."""
+
+
+class Nas(Struct, frozen=True, forbid_unknown_fields=True):
+    """A network access server: who it is, what it may send, how it is spoken to."""
+
+    name: Name
+    """Unique name, used in logs, locks and the CLI."""
+    address: tuple[str, ...]
+    """Source addresses or prefixes; the longest match wins."""
+    identifier: str | None = None
+    """NAS-Identifier that tells this NAS from others behind the same prefix."""
+    secret: Redacted | None = None
+    """Shared secret. Exactly one of `secret`, `secret_file`, `secret_env` is needed; 16 octets or more are advised."""
+    secret_file: str | None = None
+    """File that holds the shared secret."""
+    secret_env: str | None = None
+    """Environment variable that holds the shared secret."""
+    second_secret: Redacted | None = None
+    """A second secret that is valid as well, while secrets change."""
+    second_secret_file: str | None = None
+    """File that holds the second secret."""
+    second_secret_env: str | None = None
+    """Environment variable that holds the second secret."""
+    family: str = "generic"
+    """Whose attributes it speaks."""
+    operator: Name = "default"
+    """MVNO or brand whose subscribers log in here."""
+    coa_port: Annotated[int, Meta(ge=1, le=65_535)] = 3799
+    """UDP port for CoA and Disconnect; 1700 on old Cisco."""
+    coa_address: str | None = None
+    """Where CoA and Disconnect go, when not to the address that requests come from."""
+    message_authenticator: Literal["auto", "require", "off"] = "auto"
+    """`require` drops Access-Requests without it (CVE-2024-3596); `auto` learns who would break; `off` does not."""
+    allow_proxy_state: bool = False
+    """Accept Access-Requests that carry Proxy-State but no Message-Authenticator: open to CVE-2024-3596."""
+    identity: tuple[Literal["password", "mac", "circuit"], ...] = ("password",)
+    """What may name a service here; MAC and circuit alone need no password."""
+    rate_limit: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    """Requests per second; more is dropped, counted. 0: no limit."""
+    rate_burst: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    """Requests above the rate that may come at once; 0: one second's worth."""
+    adopt: Literal["observe", "enforce"] = "observe"
+    """Sessions first seen in accounting: leave them until their decision changes, or enforce it at a limited pace."""
+    swap_octets: bool = False
+    """It reports input and output the wrong way round."""
+    simultaneous_use: Literal["reject", "disconnect_oldest"] | None = None
+    """Overrides `radius.simultaneous_use` for logins through this NAS."""
+    interim_minimum: Annotated[float, duration(60, 86_400)] = 60.0
+    """The shortest interim interval that it is asked for."""
+    event_timestamp: Literal["trust", "ignore"] = "trust"
+    """`ignore` where its clock is wrong: the moment of arrival counts, and CoA carries no Event-Timestamp."""
+    options: dict[str, str | int | float | bool] = {}
+    """Settings of its family, such as the names of its pools, lists and profiles; see docs/nas-families.md."""
+
+
+class Api(Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP door: API, metrics and health."""
+
+    listen: str = "127.0.0.1:8080"
+    """Address and port, "[::1]:8080" for IPv6. Without TLS, keep it on loopback or behind a proxy."""
+    body_max: Annotated[int, Meta(ge=1024, le=1 << 30)] = 16 << 20
+    """Largest request body in bytes; NDJSON streams are bounded by line."""
+
+
+class Token(Struct, frozen=True, forbid_unknown_fields=True):
+    """A bearer token of the API."""
+
+    name: Name
+    """Who uses it; the actor in the audit trail."""
+    role: Literal["reader", "support", "billing", "sim_admin", "admin"]
+    """What it may do."""
+    operator: Name | None = None
+    """The only operator it may see and change; absent: all."""
+    token: Redacted | None = None
+    """The token, 16 characters or more. Exactly one of the four forms is needed."""
+    token_file: str | None = None
+    """File that holds the token."""
+    token_env: str | None = None
+    """Environment variable that holds the token."""
+    token_sha256: str | None = None
+    """SHA-256 of the token, 64 hex digits: the file then holds no secret."""
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    """Plans and rules in files."""
+
+    dir: str | None = None
+    """Directory of *.toml policy files; absent: everything comes from the API."""
+
+
+class Pool(Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses or prefixes that the server itself leases."""
+
+    name: Name
+    """Unique name, as in a plan's `pool`; pools of different kinds may share one and are then leased together."""
+    kind: Literal["ipv4", "ipv6", "delegated"]
+    """Framed-IP-Address, Framed-IPv6-Prefix or Delegated-IPv6-Prefix."""
+    ranges: tuple[str, ...]
+    """Prefixes, or "first-last"."""
+    exclude: tuple[str, ...] = ()
+    """Addresses, prefixes or ranges that are never leased."""
+    prefix_length: Annotated[int, Meta(ge=1, le=128)] | None = None
+    """Length of each leased prefix: 64 for `ipv6` and 56 for `delegated` where absent; not for `ipv4`."""
+    hold: Annotated[float, duration(0, 365 * _DAY)] = 86_400.0
+    """How long a freed lease is kept for its service before another may have it."""
+    operator: Name | None = None
+    """Only for services of this operator; absent: all."""
+    nas: tuple[str, ...] = ()
+    """Only for logins through these NASes; empty: all."""
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line per event. Secrets never show; there is no key to change that."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is written."""
+    format: Literal["json", "text"] = "json"
+    """`json` for machines, `text` for terminals."""
+    destination: Literal["stdout", "file"] = "stdout"
+    """Where lines go."""
+    file: str = "aaa.log"
+    """The file of destination `file`, relative to `server.data_dir`; opened anew on reload, for logrotate."""
+
+
+class Sections(Struct, frozen=True, forbid_unknown_fields=True):
+    """The sections of the file."""
+
+    server: Server = Server()
+    store: Store = Store()
+    radius: Radius = Radius()
+    nas: tuple[Nas, ...] = ()
+    api: Api = Api()
+    token: tuple[Token, ...] = ()
+    policy: Policy = Policy()
+    pool: tuple[Pool, ...] = ()
+    log: Log = Log()
+
+
+class Config(Sections, frozen=True, kw_only=True):
+    """A checked configuration: paths absolute, secrets in `secret`, `second_secret`, `key` and `token_sha256`."""
+
+    path: Path
+    warnings: tuple[Problem, ...] = ()
+    """What works but should be looked at."""
+
+
+RESTART_KEYS = frozenset(
+    {
+        "server.data_dir",
+        "server.hash_workers",
+        "server.hash_queue",
+        "store.path",
+        "store.key",
+        "store.key_file",
+        "store.key_env",
+        "radius.listen",
+        "radius.auth_port",
+        "radius.acct_port",
+        "radius.receive_buffer",
+        "radius.send_buffer",
+        "radius.duplicate_lifetime",
+        "radius.duplicate_entries",
+        "api.listen",
+        "api.body_max",
+        "log.format",
+        "log.destination",
+    }
+)
+"""Keys that need a restart; every other key changes on reload."""
+
+
+def restart_needed(old: Config, new: Config) -> list[str]:
+    """Dotted keys that differ and that a reload cannot change, in the order of the file's documentation."""
+    return [
+        f"{section}.{field.name}"
+        for section in Sections.__struct_fields__
+        if isinstance(getattr(old, section), Struct)
+        for field in msgspec.structs.fields(getattr(old, section))
+        if f"{section}.{field.name}" in RESTART_KEYS
+        and _value(old, section, field.name) != _value(new, section, field.name)
+    ]
+
+
+def _value(config: Config, section: str, key: str) -> Any:
+    return getattr(getattr(config, section), key)
