@@ -6,11 +6,13 @@ Knows how to configure, start and stop it under a directory of its own; the syst
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -136,7 +138,7 @@ server default {{
 """
 
 DETAIL_MODULE = """	detail {{
-		filename = {directory}/radacct/detail
+		filename = {directory}/radacct/%{{%{{Packet-Src-IP-Address}}:-%{{Packet-Src-IPv6-Address}}}}/detail-%Y%m%d
 		permissions = 0600
 		header = "%t"
 	}}"""
@@ -147,7 +149,6 @@ SQLITE_MODULE = """	sql {{
 		sqlite {{
 			filename = "{directory}/radacct.db"
 			busy_timeout = 200
-			bootstrap = "{system}/mods-config/sql/main/sqlite/schema.sql"
 		}}
 		radius_db = "radius"
 		acct_table1 = "radacct"
@@ -286,6 +287,12 @@ class FreeRadius:
             accounting={"none": "ok", "detail": "detail", "sqlite": "sql"}[accounting],
         )
         (self.directory / "radiusd.conf").write_text(text)
+        if accounting == "sqlite":
+            schema = (SYSTEM_CONFIG / "mods-config/sql/main/sqlite/schema.sql").read_text()
+            with contextlib.closing(sqlite3.connect(self.directory / "radacct.db")) as database:
+                # WAL halves its cost against the default rollback journal, and is what this project's store uses.
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(schema)
         (self.directory / "dictionary").write_text("")
         with (self.directory / "users").open("w") as file:
             for number in range(1, users + 1):
