@@ -308,7 +308,7 @@ def _blocks(texts: Sequence[str], key: str, path: Key, version: int, report: Rep
 
 
 def _overlaps(owned: list[tuple[int, int, int, int, Pool]], report: Report) -> None:
-    """Ranges that lease an address twice. Two operators may have the same private addresses, in networks of their own."""
+    """Ranges that lease an address twice. Two operators may have the same private addresses, in two networks."""
     for version in (4, 6):
         mine = [row for row in owned if (row[4].kind == "ipv4") == (version == 4)]
         open_rows: list[tuple[int, int, int, int, Pool]] = []
