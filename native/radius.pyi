@@ -12,14 +12,27 @@ FAULTS: Final[tuple[str, ...]]
 """Names of decode faults by number: 0 is "none"; then "truncated" (the slot was too small), "too_short"
 (under 20 octets), "length_field" (Length under 20, over 4096, or beyond the datagram), "attribute_length"
 (an attribute shorter than its header or past the end), "message_authenticator_length" (not 16 octets, or
-more than one), "too_many_attributes"."""
+more than one), "too_many_attributes" (over ATTRIBUTE_COUNT_MAX). FAULT_ constants carry the same names."""
 FAULT_NONE: Final = 0
+FAULT_TRUNCATED: Final = 1
+FAULT_TOO_SHORT: Final = 2
+FAULT_LENGTH_FIELD: Final = 3
+FAULT_ATTRIBUTE_LENGTH: Final = 4
+FAULT_MESSAGE_AUTHENTICATOR_LENGTH: Final = 5
+FAULT_TOO_MANY_ATTRIBUTES: Final = 6
+
+PACKET_OCTETS_MAX: Final = 4096
+"""RFC 2865 §3."""
+ATTRIBUTE_COUNT_MAX: Final = 512
+"""Bound: more than a full packet of ordinary attributes holds."""
 
 MA_ABSENT: Final = 0
 MA_VALID: Final = 1
 MA_INVALID: Final = 2
 
 class Packet(Datagram):
+    """Until a decode was sound every getter answers as for a packet without attributes."""
+
     fault: int
     code: int
     identifier: int
@@ -57,8 +70,8 @@ class Packet(Datagram):
     def get_vendor_all(self, vendor: int, number: int) -> list[bytes]: ...
     def get_vendor_integer(self, vendor: int, number: int) -> int | None: ...
     def get_extended(self, *path: int) -> bytes | None:
-        """Value of an extended (241.N) or long-extended (245.N, fragments joined) attribute, EVS as (241, 26, vendor, n)
-        (RFC 6929)."""
+        """Value of the first extended (241.N) or long-extended (245.N, fragments joined) attribute at this path; EVS as
+        (241, 26, vendor, n); further numbers step into TLVs (RFC 6929). None when absent or broken on the way."""
     def attributes(self) -> list[tuple[tuple[int, ...], bytes]]:
         """Every attribute in order as (path, value); VSAs as (26, vendor, n), extended as (241, n);
         unknown or broken insides come whole under their outer type."""
@@ -72,36 +85,56 @@ class Secret:
     def verify_accounting(self, packet: Packet) -> bool:
         """Request Authenticator of Accounting-, CoA- and Disconnect-Request (RFC 2866 §3). Constant-time."""
     def verify_response(self, response: Packet, request_authenticator: bytes) -> bool:
-        """Response Authenticator, and Message-Authenticator where present."""
+        """Response Authenticator, and Message-Authenticator where present. request_authenticator: 16 octets.
+
+        Deviation: no RFC defines Message-Authenticator in Accounting-Response; deployed servers compute it with a zero
+        authenticator, or with the request's after Status-Server (RFC 5997 §3): either is taken here, and `respond` does
+        as they do.
+        """
     def reveal_password(self, packet: Packet) -> bytes | None:
         """User-Password in clear, NUL padding removed; None if absent or not 16..128 octets by 16 (RFC 2865 §5.2)."""
     def respond(self, request: Packet, code: int, attributes: bytes, message_authenticator: bool) -> bytes:
         """A whole signed response: header, Message-Authenticator first where asked, attributes, the request's
-        Proxy-States in order. Attributes that make it longer than 4096 octets raise ValueError."""
+        Proxy-States in order. ValueError when it would be longer than 4096 octets, for a request that is not
+        soundly decoded, and for a code outside 1..255."""
     def request(
         self, code: int, identifier: int, attributes: bytes, authenticator: bytes | None = None,
         message_authenticator: bool = True,
     ) -> bytes:
-        """A whole signed request. authenticator: 16 random octets for Access-Request and Status-Server; None computes
-        it from the content (Accounting, CoA, Disconnect)."""
+        """A whole signed request, Message-Authenticator first. authenticator: 16 random octets for Access-Request and
+        Status-Server; None, and nothing else, for Accounting, CoA and Disconnect: it is computed from the content.
+        ValueError otherwise, and above 4096 octets."""
     def hide_password(self, password: bytes, authenticator: bytes) -> bytes:
         """User-Password value, 0..128 octets in (RFC 2865 §5.2). Raises ValueError above."""
     def hide_tunnel_password(self, value: bytes, authenticator: bytes, salt: bytes) -> bytes:
         """Salt (2 octets, first bit set by this function) and hidden value: Tunnel-Password, MS-MPPE keys
-        (RFC 2868 §3.5, RFC 2548 §2.4.2). The tag is not included."""
-    def reveal_tunnel_password(self, hidden: bytes, authenticator: bytes) -> bytes | None: ...
+        (RFC 2868 §3.5, RFC 2548 §2.4.2). The tag is not included. value: 0..239 octets, ValueError above."""
+    def reveal_tunnel_password(self, hidden: bytes, authenticator: bytes) -> bytes | None:
+        """The value in clear; None when the octets (salt first, no tag) are not 2 + 16..240 by 16, or the length inside
+        says more than there is, as a wrong secret makes it."""
 
 def decode(packets: list[Packet], count: int) -> None:
-    """decode() on packets[0:count]."""
+    """decode() on packets[0:count]. IndexError beyond the list."""
+
+def tlvs(value: bytes) -> list[tuple[int, bytes]] | None:
+    """TLVs in order (RFC 6929 §2.3); None unless they fill the value exactly, each with at least one octet inside."""
 
 def set_vendor_format(vendor: int, type_size: int, length_size: int, continuation: bool = False) -> None:
-    """Sub-attribute layout of a vendor: type 1, 2 or 4 octets, length 0, 1 or 2 octets."""
+    """Sub-attribute layout of a vendor: type 1, 2 or 4 octets, length 0, 1 or 2 octets (0: the rest is the value).
+
+    continuation: a third header octet whose first bit says that the value goes on in the next Vendor-Specific (WiMAX);
+    only with 1 and 1. Process-wide; call it before packets are decoded. ValueError for other layouts, and over 128 vendors.
+    """
 
 def attribute(number: int, value: bytes) -> bytes:
     """One attribute; values over 253 octets are split over several of the same type. ValueError outside 1..255."""
 
 def vendor_attribute(vendor: int, number: int, value: bytes) -> bytes:
-    """One Vendor-Specific in the vendor's format. ValueError when it does not fit."""
+    """One Vendor-Specific in the vendor's format. ValueError when it does not fit; a vendor with continuation gets as many
+    as it needs instead."""
 
 def extended_attribute(path: Sequence[int], value: bytes) -> bytes:
-    """Extended, long-extended (fragmented as needed) or EVS attribute (RFC 6929)."""
+    """Extended, long-extended (fragmented as needed) or EVS attribute (RFC 6929); a path as get_extended() takes it.
+
+    ValueError for an empty value, a path that starts otherwise, or a value that does not fit.
+    """
