@@ -129,12 +129,6 @@ class RpcClient(asyncio.Protocol):
         Raises RpcUnavailable when the engine is gone, has RPC_CALLS_IN_FLIGHT_MAX questions before it, or does not
         answer in time; FrameTooLong and OverflowError (an integer above 64 bits), before anything is sent.
         """
-        return await self.start(method, actor, args, timeout_s)
-
-    def start(
-        self, method: str, actor: Actor, args: Any = None, timeout_s: float | None = None
-    ) -> Awaitable[Answer]:
-        """Like call(), but the place in the order of calls is taken now; await the result for the answer."""
         if self.closed.is_set() or self._transport is None:
             raise RpcUnavailable("the engine is gone")
         if len(self._pending) >= RPC_CALLS_IN_FLIGHT_MAX:
@@ -145,20 +139,18 @@ class RpcClient(asyncio.Protocol):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending[call.id] = future
         self._transport.write(frame)
-        return self._finish(call.id, future, self._timeout_s if timeout_s is None else timeout_s)
+        patience_s = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            async with asyncio.timeout(patience_s):
+                return await future
+        except TimeoutError:
+            raise RpcUnavailable(f"the engine did not answer within {patience_s:g} s") from None
+        finally:
+            self._pending.pop(call.id, None)
 
     async def writable(self) -> None:
         """Wait until the engine reads again what was sent to it: for callers with much to send."""
         await self._writable.wait()
-
-    async def _finish(self, call_id: int, future: asyncio.Future[Answer], timeout_s: float) -> Answer:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await future
-        except TimeoutError:
-            raise RpcUnavailable(f"the engine did not answer within {timeout_s:g} s") from None
-        finally:
-            self._pending.pop(call_id, None)
 
     def close(self) -> None:
         if self._transport is not None:
