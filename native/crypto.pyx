@@ -112,7 +112,9 @@ cdef void respond_to(const uint8_t* challenge, const uint8_t* password_hash, uin
     encrypt_des(challenge, key + 14, response + 16)
 
 
-cdef void hash_challenge(bytes peer_challenge, bytes authenticator_challenge, bytes user_name, uint8_t* digest) noexcept:
+cdef void hash_challenge(
+    bytes peer_challenge, bytes authenticator_challenge, bytes user_name, uint8_t* digest
+) noexcept:
     """digest: 20 octets, of which the first 8 count."""
     cdef SHA_CTX context
     SHA1_Init(&context)

@@ -54,7 +54,7 @@ cdef class Secret:
 
     cdef void sign(self, const unsigned char* data, size_t size, unsigned char* digest) noexcept nogil
     cdef void close(self, const unsigned char* data, size_t size, unsigned char* digest) noexcept
-    cdef void pad(self, const unsigned char* data, size_t size, const unsigned char* salt, unsigned char* digest) noexcept nogil
+    cdef void pad(self, const unsigned char* data, const unsigned char* salt, unsigned char* digest) noexcept nogil
 
     cpdef int verify_message_authenticator(self, Packet packet)
     cpdef bint verify_accounting(self, Packet packet)

@@ -70,8 +70,8 @@ class Packet(Datagram):
     def get_vendor_all(self, vendor: int, number: int) -> list[bytes]: ...
     def get_vendor_integer(self, vendor: int, number: int) -> int | None: ...
     def get_extended(self, *path: int) -> bytes | None:
-        """Value of the first extended (241.N) or long-extended (245.N, fragments joined) attribute at this path; EVS as
-        (241, 26, vendor, n); further numbers step into TLVs (RFC 6929). None when absent or broken on the way."""
+        """Value of the first extended (241.N) or long-extended (245.N, fragments joined) attribute at this path; EVS
+        as (241, 26, vendor, n); further numbers step into TLVs (RFC 6929). None when absent or broken on the way."""
     def attributes(self) -> list[tuple[tuple[int, ...], bytes]]:
         """Every attribute in order as (path, value); VSAs as (26, vendor, n), extended as (241, n);
         unknown or broken insides come whole under their outer type."""
@@ -123,15 +123,16 @@ def set_vendor_format(vendor: int, type_size: int, length_size: int, continuatio
     """Sub-attribute layout of a vendor: type 1, 2 or 4 octets, length 0, 1 or 2 octets (0: the rest is the value).
 
     continuation: a third header octet whose first bit says that the value goes on in the next Vendor-Specific (WiMAX);
-    only with 1 and 1. Process-wide; call it before packets are decoded. ValueError for other layouts, and over 128 vendors.
+    only with 1 and 1. Process-wide; call it before packets are decoded. ValueError for other layouts, and over 128
+    vendors.
     """
 
 def attribute(number: int, value: bytes) -> bytes:
     """One attribute; values over 253 octets are split over several of the same type. ValueError outside 1..255."""
 
 def vendor_attribute(vendor: int, number: int, value: bytes) -> bytes:
-    """One Vendor-Specific in the vendor's format. ValueError when it does not fit; a vendor with continuation gets as many
-    as it needs instead."""
+    """One Vendor-Specific in the vendor's format. ValueError when it does not fit; with continuation it is fragmented
+    over as many as it needs instead."""
 
 def extended_attribute(path: Sequence[int], value: bytes) -> bytes:
     """Extended, long-extended (fragmented as needed) or EVS attribute (RFC 6929); a path as get_extended() takes it.

@@ -238,8 +238,8 @@ cdef Run continuation_run(const uint8_t* data, int size, int at) noexcept nogil:
 
 
 cdef Run long_run(const uint8_t* data, int size, int at) noexcept nogil:
-    """Fragments of one long-extended value, the first at `at` (RFC 6929 §2.2): the next attributes of the same type, all of
-    one Extended-Type, all but the last full and with More set. Attributes of other types may stand between them.
+    """Fragments of one long-extended value, the first at `at` (RFC 6929 §2.2): the next attributes of the same type,
+    all of one Extended-Type, all but the last full and with More set. Attributes of other types may stand between.
     """
     cdef Run run
     cdef uint8_t outer = data[at]
@@ -281,7 +281,7 @@ cdef Run extended_run(const uint8_t* data, int size, int at) noexcept nogil:
 
 
 cdef bytes join(const uint8_t* data, int at, Run run):
-    """The values of the attributes of the first one's type from `at` to the run's end, without their headers, as one."""
+    """The values of the attributes of the first one's type from `at` to the run's end, less their headers, as one."""
     cdef bytes joined = PyBytes_FromStringAndSize(NULL, run.octets)
     cdef uint8_t* to = octets_of(joined)
     cdef int outer = data[at]
@@ -440,13 +440,14 @@ cdef class Packet(Datagram):
 
     def get_all(self, int number):
         cdef list found = []
-        cdef int at
+        cdef int at, length
         if not 0 <= number <= 255 or self.first[number] == 0:
             return found
         at = self.first[number]
         while at < self.size:
             if self.data[at] == number:
-                found.append(to_bytes(self.data + at + ATTRIBUTE_HEADER_SIZE, self.data[at + 1] - ATTRIBUTE_HEADER_SIZE))
+                length = self.data[at + 1] - ATTRIBUTE_HEADER_SIZE
+                found.append(to_bytes(self.data + at + ATTRIBUTE_HEADER_SIZE, length))
             at += self.data[at + 1]
         return found
 
@@ -706,10 +707,10 @@ cdef class Secret:
         MD5_Update(&context, PyBytes_AS_STRING(self.secret), len(self.secret))
         MD5_Final(digest, &context)
 
-    cdef void pad(self, const unsigned char* data, size_t size, const unsigned char* salt, unsigned char* digest) noexcept nogil:
-        """MD5 of the secret, data and a salt of two octets where there is one: one block of the hiding stream."""
+    cdef void pad(self, const unsigned char* data, const unsigned char* salt, unsigned char* digest) noexcept nogil:
+        """MD5 of the secret, 16 octets of data and a salt of 2 where there is one: one block of the hiding stream."""
         cdef MD5_CTX context = self.prefix
-        MD5_Update(&context, data, size)
+        MD5_Update(&context, data, 16)
         if salt != NULL:
             MD5_Update(&context, salt, 2)
         MD5_Final(digest, &context)
@@ -781,7 +782,7 @@ cdef class Secret:
         chain = packet.data + AUTHENTICATOR_AT
         memcpy(clear, hidden, length)
         for block in range(0, length, 16):
-            self.pad(chain, 16, NULL, digest)
+            self.pad(chain, NULL, digest)
             xor_16(clear + block, digest)
             chain = hidden + block
         while length > 0 and clear[length - 1] == 0:
@@ -894,7 +895,7 @@ cdef class Secret:
         memset(to, 0, size)
         memcpy(to, octets_of(password), len(password))
         for block in range(0, size, 16):
-            self.pad(chain, 16, NULL, digest)
+            self.pad(chain, NULL, digest)
             xor_16(to + block, digest)
             chain = to + block
         return hidden
@@ -920,7 +921,7 @@ cdef class Secret:
         to[2] = len(value)
         memcpy(to + 3, octets_of(value), len(value))
         for block in range(2, size, 16):
-            self.pad(chain, 16, to if block == 2 else NULL, digest)
+            self.pad(chain, to if block == 2 else NULL, digest)
             xor_16(to + block, digest)
             chain = to + block
         return hidden
@@ -938,7 +939,7 @@ cdef class Secret:
             return None
         memcpy(clear, data, size)
         for block in range(2, size, 16):
-            self.pad(chain, 16, data if block == 2 else NULL, digest)
+            self.pad(chain, data if block == 2 else NULL, digest)
             xor_16(clear + block, digest)
             chain = data + block
         if clear[2] > size - 3:
@@ -1041,7 +1042,7 @@ def extended_attribute(path, bytes value not None):
     header = LONG_HEADER_SIZE if outer >= LONG_EXTENDED_1 else EXTENDED_HEADER_SIZE
     room = ATTRIBUTE_SIZE_MAX - header
     if len(value) > room and outer < LONG_EXTENDED_1:
-        raise ValueError(f"value: over {room} octets with its inner headers, more than one attribute of type {outer} holds")
+        raise ValueError(f"value: over {room} octets with its inner headers; type {outer} is not fragmented")
     fragments = []
     while at < len(value):
         part = min(len(value) - at, room)
