@@ -327,13 +327,10 @@ cdef int allocate(BatchSocket batch) except -1:
     return 0
 
 
-cdef int set_options(int fd, sockaddr_in6* address, int receive_bytes, int send_bytes, bint reuse_port) except -1:
+cdef int set_options(int fd, sockaddr_in6* address, int receive_bytes, int send_bytes) except -1:
     cdef bint wildcard
     set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receive_bytes)
     set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, send_bytes)
-    set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    if reuse_port:
-        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)
     # Never "don't fragment": a router on the way may cut a long answer, instead of losing one per path.
     # Packet info only on a wildcard: otherwise the bound address is the one that was asked.
     if in6(address).sin6_family == AF_INET:
@@ -416,11 +413,13 @@ cdef class BatchSocket:
         int receive_buffer_bytes=4 << 20,
         int send_buffer_bytes=4 << 20,
         bint reuse_port=False,
+        bint timestamps=True,
     ):
         """Bind a non-blocking UDP socket. `slots` are Datagram (or subclass) objects, reused for every batch.
 
         host: numeric; "::" takes IPv6 only, IPv4 needs a socket of its own. slots: 1..1024, all different.
-        slot_size: 1..65535 octets. Buffers go beyond the system's maximum where the process may.
+        slot_size: 1..65535 octets. Buffers go beyond the system's maximum where the process may. Without timestamps
+        received_ns stays 0, and the kernel does less per datagram (bench/native_datagram.py).
         Raises OSError as bind() does, ValueError for what is no address or out of range.
         """
         cdef sockaddr_in6 address
@@ -443,7 +442,11 @@ cdef class BatchSocket:
         if self.fd < 0:
             PyErr_SetFromErrno(OSError)
         try:
-            set_options(self.fd, &address, receive_buffer_bytes, send_buffer_bytes, reuse_port)
+            set_options(self.fd, &address, receive_buffer_bytes, send_buffer_bytes)
+            if reuse_port:
+                set_option(self.fd, SOL_SOCKET, SO_REUSEPORT, 1)
+            if timestamps:
+                set_option(self.fd, SOL_SOCKET, SO_TIMESTAMPNS, 1)
             if bind(self.fd, <sockaddr*>&address, length) < 0:
                 PyErr_SetFromErrno(OSError)
         except BaseException:
@@ -510,6 +513,7 @@ cdef class BatchSocket:
         cdef Py_ssize_t start = 0
         cdef Py_ssize_t i
         cdef int count, done, result
+        cdef Datagram datagram
         cdef int taken = 0
         cdef Messages* messages = <Messages*>self.messages
         if datagrams is None:
@@ -524,7 +528,8 @@ cdef class BatchSocket:
         while start < total:
             count = <int>min(total - start, <Py_ssize_t>len(self.kept))
             for i in range(count):
-                write_message(<Datagram>PyList_GET_ITEM(datagrams, start + i), &messages.sent[i], &messages.sent_parts[i])
+                datagram = <Datagram>PyList_GET_ITEM(datagrams, start + i)
+                write_message(datagram, &messages.sent[i], &messages.sent_parts[i])
             done = 0
             while done < count:
                 result = sendmmsg(self.fd, messages.sent + done, count - done, MSG_DONTWAIT)

@@ -19,7 +19,8 @@ class DuplicateCache:
         packet is then recorded as in work.
 
         A packet is the same when far address and port, code, identifier and Request Authenticator are the same; same
-        address, port, code and identifier with another authenticator replaces it. now: monotonic seconds. Raises ValueError for a packet under 20 octets."""
+        address, port, code and identifier with another authenticator replaces it.
+        now: monotonic seconds. Raises ValueError for a packet under 20 octets."""
     def keep(self, packet: Datagram, response: bytes, now: float) -> None:
         """Record the response, for lifetime_s from now; nothing happens when the entry was displaced or replaced."""
     def forget(self, packet: Datagram) -> None:

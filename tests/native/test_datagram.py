@@ -22,8 +22,9 @@ def link_local_hosts() -> list[str]:
     return [f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(row[0]))}%{row[5]}" for row in rows]
 
 
-def batch(host: str, slots: int = 64, **options: int) -> BatchSocket:
-    return BatchSocket(host, 0, [Datagram() for _ in range(slots)], **options)
+def batch(host: str, slots: int = 64, slot_size: int = 4096, receive_buffer_bytes: int = 4 << 20) -> BatchSocket:
+    datagrams = [Datagram() for _ in range(slots)]
+    return BatchSocket(host, 0, datagrams, slot_size=slot_size, receive_buffer_bytes=receive_buffer_bytes)
 
 
 @contextlib.contextmanager
@@ -161,6 +162,14 @@ def test_the_longest_datagram_is_received_whole() -> None:
         near.sendto(b"y" * 65507, server.address())
         assert server.receive() == 1
         assert server.slots[0].payload == b"y" * 65507
+
+
+def test_without_timestamps_the_time_of_receipt_is_unknown() -> None:
+    server = BatchSocket("127.0.0.1", 0, [Datagram()], timestamps=False)
+    with client("127.0.0.1") as near:
+        near.sendto(b"x", server.address())
+        assert server.receive() == 1
+        assert server.slots[0].received_ns == 0
 
 
 def test_one_far_address_is_one_object_for_all_its_datagrams() -> None:
