@@ -2,7 +2,7 @@
 
 Knows how to configure, start and stop it under a directory of its own; the system's configuration stays untouched.
 
-    python bench/freeradius.py --users 10000 --accounting detail     # runs until interrupted, prints ports and pid
+    python -m bench.freeradius --users 10000 --accounting detail     # runs until interrupted, prints ports and pid
 """
 
 import argparse
@@ -11,20 +11,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RUN = ROOT / "run" / "bench"
-LOAD = ROOT / "build" / "bench" / "load"
-SECRET = "testing123"
+from bench.server import RUN, SECRET, Server, ServerFailed, accepts_login, build_load
+
 SYSTEM_CONFIG = Path("/etc/freeradius/3.0")
 ACCOUNTING_KINDS = ("none", "detail", "sqlite")
-STARTUP_S_MAX = 120.0  # seconds; Bound: a million users take 7 here, slow machines ten times that
 
 # The six attributes that this project's server sends a MikroTik NAS for plan home-50.
 USER_ENTRY = """{name}\tCleartext-Password := "{password}"
@@ -179,10 +174,6 @@ SQLITE_PREACCT = """		update request {
 		}"""  # noqa: E501
 
 
-class ServerFailed(Exception):
-    """A server under measurement could not be installed, started or stopped; the text says what its log said."""
-
-
 def find_program() -> str:
     """Path of the freeradius program; installs the Debian package where it is missing and may be installed.
 
@@ -198,79 +189,30 @@ def find_program() -> str:
         try:
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise ServerFailed(f"freeradius is missing and cannot be installed ({error}); install it by hand") from error
+            raise ServerFailed(f"freeradius is missing and cannot be installed ({error})") from error
         program = shutil.which("freeradius", path="/usr/sbin")
     if program is None:
         raise ServerFailed("freeradius is missing; install the Debian package freeradius 3.2")
     return program
 
 
-def free_udp_port() -> int:
-    """A loopback UDP port that nobody holds now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def resident_bytes(pids: list[int]) -> int:
-    """Resident memory of the processes together, shared pages counted for each."""
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def answers(port: int) -> bool:
-    """Whether the server on a loopback port accepts user u000001 within 30 ms."""
-    command = [str(LOAD), "-u", "1", "-w", "1", "-n", "1", "--timeout", "0.03", "--json", f"pap:{port}"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.returncode == 0 and json.loads(result.stdout)["answered"] == 1
-
-
-def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path, started: float) -> float:
-    """Seconds from `started` (monotonic) to the first Access-Accept on the port.
-
-    Raises ServerFailed when the process ends or STARTUP_S_MAX passes first.
-    """
-    while not answers(port):
-        if process.poll() is not None or time.monotonic() - started > STARTUP_S_MAX:
-            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise ServerFailed(f"{process.args!r} gives no answer (exit {process.poll()}):\n{tail}")
-    return time.monotonic() - started
-
-
-class FreeRadius:
-    """One running FreeRADIUS: `pids`, `auth_port`, `acct_port`, `startup_s` (seconds to the first answer)."""
+class FreeRadius(Server):
+    """One FreeRADIUS process, without threads."""
 
     name = "FreeRADIUS"
 
     def __init__(self, users: int, accounting: str = "none", cpu: int | None = None) -> None:
-        """users: 1..4 million, u000001/p000001 and on. accounting: one of ACCOUNTING_KINDS. cpu: core to run on.
+        """users: 1..4 million, u000001/p000001 and on. accounting: one of ACCOUNTING_KINDS.
 
         Raises ServerFailed.
         """
         if accounting not in ACCOUNTING_KINDS:
             raise ValueError(f"accounting: {accounting!r} is none of {', '.join(ACCOUNTING_KINDS)}")
-        self.directory = RUN / "freeradius"
-        self.auth_port, self.acct_port = free_udp_port(), free_udp_port()
+        super().__init__(RUN / f"freeradius-{accounting}", cpu)
         self._configure(users, accounting)
         # -s: one process, no threads; -f stays in the foreground so that the pid is the server's.
         command = [find_program(), "-f", "-s", "-d", str(self.directory), "-n", "radiusd"]
-        if cpu is not None:
-            command = ["taskset", "-c", str(cpu), *command]
-        started = time.monotonic()
-        with (self.directory / "output.log").open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            self.startup_s = wait_until_it_answers(
-                self.process, self.auth_port, self.directory / "radius.log", started
-            )
-        except BaseException:
-            self.stop()
-            raise
-
-    @property
-    def pids(self) -> list[int]:
-        return [self.process.pid]
+        self.launch(command, lambda: accepts_login(self.auth_port))
 
     def _configure(self, users: int, accounting: str) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -287,37 +229,22 @@ class FreeRadius:
             accounting={"none": "ok", "detail": "detail", "sqlite": "sql"}[accounting],
         )
         (self.directory / "radiusd.conf").write_text(text)
+        (self.directory / "dictionary").write_text("")
         if accounting == "sqlite":
             schema = (SYSTEM_CONFIG / "mods-config/sql/main/sqlite/schema.sql").read_text()
             with contextlib.closing(sqlite3.connect(self.directory / "radacct.db")) as database:
                 # WAL halves its cost against the default rollback journal, and is what this project's store uses.
                 database.execute("PRAGMA journal_mode = WAL")
                 database.executescript(schema)
-        (self.directory / "dictionary").write_text("")
         with (self.directory / "users").open("w") as file:
             for number in range(1, users + 1):
-                file.write(
-                    USER_ENTRY.format(name=f"u{number:06d}", password=f"p{number:06d}", number=number)
-                )
+                file.write(USER_ENTRY.format(name=f"u{number:06d}", password=f"p{number:06d}", number=number))
 
-    def resident_bytes(self) -> int:
-        return resident_bytes(self.pids)
 
-    def stop(self) -> None:
-        """Ends the process and removes what it stored."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-    def __enter__(self) -> "FreeRadius":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+def version() -> str:
+    """What `freeradius -v` calls itself, such as "3.2.1"."""
+    output = subprocess.run([find_program(), "-v"], capture_output=True, text=True, check=True).stdout
+    return output.partition("Version ")[2].split(",")[0]
 
 
 def main() -> None:
@@ -326,6 +253,8 @@ def main() -> None:
     parser.add_argument("--accounting", choices=ACCOUNTING_KINDS, default="none")
     parser.add_argument("--cpu", type=int, help="core to run on")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    build_load()
     with FreeRadius(arguments.users, arguments.accounting, arguments.cpu) as server:
         print(
             json.dumps(
@@ -340,7 +269,7 @@ def main() -> None:
             flush=True,
         )
         try:
-            server.process.wait()
+            server.process.wait() if server.process else None
         except KeyboardInterrupt:
             return
 

@@ -1,0 +1,1 @@
+"""Measurements: a load generator, the servers it compares, and what they cost per request."""
