@@ -58,8 +58,9 @@ def bench_echo(bound: str, asked: str, seconds: float, slots: int, timestamps: b
     near, far = context.Pipe()
     child = context.Process(target=generate, args=(asked, server.address()[1], seconds, far))
     child.start()
+    far.close()  # so that near ends with the child
     count = batches = counted = 0
-    while not (received := server.receive()):
+    while not (received := server.receive()) and not near.poll():
         pass
     ended = began = time.monotonic()
     busy_s = spent_s = cpu_s()
@@ -73,6 +74,8 @@ def bench_echo(bound: str, asked: str, seconds: float, slots: int, timestamps: b
         received = server.receive()
     answered, wrong = near.recv()
     child.join()
+    if not counted:
+        raise SystemExit("too short: under 256 batches")
     print(
         f"echo on {bound:9} slots {slots:3}, timestamps {'on' if timestamps else 'off':3}: "
         f"{(busy_s - spent_s) / counted * 1e6:5.2f} CPU-us a datagram, "
