@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
@@ -16,7 +16,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Method, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_WORK_MAX, HTTP_SYNC_BODY_BYTES_MAX
@@ -81,6 +81,7 @@ class Door:
         app = Litestar(
             [self._route(endpoint) for endpoint in endpoints],
             openapi_config=None,
+            logging_config=None,
             exception_handlers={HTTPException: _on_http_error, Exception: _on_defect},
             request_max_body_size=None,
         )
@@ -157,7 +158,8 @@ class Door:
             return response
 
         path = endpoint.path.replace("{id}", "{id:str}").replace("{name}", "{name:str}")
-        return HTTPRouteHandler(path, http_method=endpoint.method, name=f"{endpoint.method} {endpoint.path}")(handle)  # type: ignore[arg-type]
+        # The status is a default that Litestar wants for DELETE; every response here names its own.
+        return HTTPRouteHandler(path, http_method=cast("Method", endpoint.method), status_code=200)(handle)
 
     async def _serve(self, endpoint: Endpoint, request: AnyRequest) -> Response[Any]:
         actor = self.authorise(endpoint, request)

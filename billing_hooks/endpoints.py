@@ -15,7 +15,16 @@ from aaa.limits import HTTP_SYNC_ANSWER_MEMORY_BYTES
 from aaa.model.entities import Service, Subscriber
 from aaa.model.operations import Actor, Answer, Operation, Result
 from billing_hooks import schema, sync
-from billing_hooks.problems import BY_STATUS, FieldError, Problem, ProblemError, check_value, make_problem, parse_json
+from billing_hooks.problems import (
+    BY_STATUS,
+    CODES,
+    FieldError,
+    Problem,
+    ProblemError,
+    check_value,
+    make_problem,
+    parse_json,
+)
 from billing_hooks.rpc import RpcClient
 from billing_hooks.tokens import ADMINS, EVERYBODY, PUSHERS, READERS, SUPPORT, Role
 from policy.model import Plan
@@ -136,7 +145,7 @@ async def push(context: Context, operation: Operation) -> Response[bytes]:
     if result.status == "conflict" and not detail:
         detail = f"revision {operation.revision} is stored with other content; push a higher revision"
     # A code of the engine's that has no status of its own is the client's to mend.
-    problem = make_problem(error_name, detail, result.field, status=422)
+    problem = make_problem(error_name, detail, result.field, status=None if error_name in CODES else 422)
     problem.result = result
     return problem_response(problem)
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -157,8 +157,7 @@ class RpcClient(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
@@ -251,10 +250,9 @@ class RpcServer(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         while self._unsent:
-            transport.write(self._unsent.popleft())
+            self._transport.write(self._unsent.popleft())
 
     def data_received(self, data: bytes) -> None:
         self._parser.receive_data(data)
@@ -269,9 +267,8 @@ class RpcServer(asyncio.Protocol):
         self._schedule()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # What is in work goes on to its end: half of a command is worse than an answer nobody reads.
         self._transport = None
-        for task in self._in_work:
-            task.cancel()
         if self._lost is not None:
             self._lost()
 

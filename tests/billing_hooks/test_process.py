@@ -1,0 +1,89 @@
+"""The HTTP process itself: started, asked over TCP, restarted, ended with its engine."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+
+from billing_hooks.supervisor import HttpProcess
+from billing_hooks.tokens import ApiSettings
+from tests.billing_hooks.conftest import PLAN, SETTINGS, make_token, token_of
+from tests.billing_hooks.far_end import FarEngine
+
+
+def with_process(work: Callable[[HttpProcess, httpx.AsyncClient], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        engine = FarEngine()
+        process = HttpProcess(engine.handle, SETTINGS, "127.0.0.1:0", delays_s=(0.0,))
+        process.start()
+        host, port = process.address
+        headers = {"Authorization": f"Bearer {token_of('admin')}"}
+        try:
+            async with httpx.AsyncClient(base_url=f"http://{host}:{port}", headers=headers, timeout=30) as http:
+                await asyncio.wait_for(work(process, http), 60)
+        finally:
+            await process.stop()
+        assert process.pid is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
+
+    asyncio.run(main())
+
+
+def test_it_serves_what_the_engine_answers() -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        # Connects before the process listens wait in the socket's queue, which the engine's process holds.
+        assert (await http.get("/healthz")).json()["status"] == "ok"
+        assert (await http.put("/v1/plans/p", json=PLAN)).json()["status"] == "applied"
+        assert (await http.get("/v1/plans/p")).json()["id"] == "p"
+
+    with_process(work)
+
+
+def test_new_settings_apply_without_a_restart() -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        assert (await http.get("/v1/plans")).status_code == 200
+        process.use_settings(ApiSettings(tokens=(make_token("reader"),)))
+        while (await http.get("/v1/plans")).status_code == 200:
+            pass
+        assert (await http.get("/v1/plans")).status_code == 401
+        assert process.starts == 1
+
+    with_process(work)
+
+
+def test_a_killed_process_is_started_again_on_the_same_port() -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        assert (await http.get("/healthz")).status_code == 200
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        while process.starts < 2:
+            await asyncio.sleep(0)
+        async with httpx.AsyncClient(base_url=http.base_url, timeout=30) as fresh:
+            assert (await fresh.get("/healthz")).status_code == 200
+
+    with_process(work)
+
+
+def test_an_interrupt_of_the_terminal_leaves_it_to_the_engine() -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        assert (await http.get("/healthz")).status_code == 200
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        assert (await http.get("/healthz")).status_code == 200
+        assert process.starts == 1
+
+    with_process(work)
+
+
+def test_a_port_in_use_is_an_error_at_once() -> None:
+    first = HttpProcess(FarEngine().handle, SETTINGS, "127.0.0.1:0")
+    try:
+        with pytest.raises(OSError, match="in use"):
+            HttpProcess(FarEngine().handle, SETTINGS, f"127.0.0.1:{first.address[1]}")
+    finally:
+        asyncio.run(first.stop())
