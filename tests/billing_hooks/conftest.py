@@ -67,9 +67,12 @@ class Harness:
             await self.http.aclose()
             self.rpc.close()
             self.server.close()
-            await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
-        self.run(end())
+        self.loop.run_until_complete(end())
         self.loop.close()
 
 
