@@ -37,6 +37,7 @@ JOURNAL_GROUPS_IN_FLIGHT_MAX = 4  # groups; Bound: memory ahead of the disk; eac
 JOURNAL_ROWS_AHEAD_MAX = 20_000  # rows; Bound: about 6 MiB and 0.3 s of writing; past it accounting is not read
 SESSIONS_PER_SERVICE_MAX = 256  # sessions; Bound: a credential shared by a crowd does not slow each of its logins
 SESSION_KEPT_AFTER_END_S = 3600.0  # seconds; Bound: a NAS's late retransmissions of a Stop; then history only
+RENDERED_DECISIONS_MAX = 65_536  # renderings; Bound: about 20 MiB of reply attributes
 DECISIONS_INTERNED_MAX = 65_536  # decisions; Bound: one a plan and state, more only with per-service overrides
 
 PASSWORD_OCTETS_MAX = 128  # octets; Bound: RFC 2865 §5.2; longer ones would also make crypt(3) slower
@@ -50,3 +51,17 @@ ARGON2_WORK_KIB_MAX = 524_288  # KiB, memory times passes; Bound: 0.5 CPU-second
 ARGON2_LANES_COUNT_MAX = 8  # lanes; Bound: libargon2 starts a thread for each
 MSCHAP_ERROR_OCTETS_MAX = 246  # octets; Bound: a vendor attribute carries 247, one is the ident (RFC 2548 §2.1.5)
 CIRCUIT_OCTETS_MAX = 253  # octets; Bound: a RADIUS attribute carries no more
+
+POOL_REMEMBERED_COUNT_MAX = 1_048_576  # released leases a pool; Bound: about 400 MiB, past it the oldest are given out
+POOL_RANGES_COUNT_MAX = 4_096  # ranges and exclusions of a pool; Bound: a reload stays under a few milliseconds
+POOL_BARRED_COUNT_MAX = 65_536  # leases; Bound: a static /48 over a pool of /64; a typing error never bars a whole pool
+POOL_EXPIRE_COUNT_MAX = 256  # leases a call; Bound: about 0.5 ms in the packet loop
+
+UDP_BATCH_COUNT_MAX = 64  # datagrams; Bound: one arena of 64 x 4096 bytes stays in cache, a batch stays under 1 ms
+DELAYED_REJECTS_MAX = 65_536  # rejects; Bound: about 64 MiB; past it rejects leave at once, lockouts still hold
+
+CLIENT_IRT_S = 2.0  # seconds; Bound: first wait for an answer (RFC 5080 §2.2.1 IRT)
+CLIENT_MRT_S = 16.0  # seconds; Bound: longest wait between two transmissions (MRT)
+CLIENT_MRC = 5  # transmissions; Bound: after the last one the exchange has failed (MRC)
+CLIENT_MRD_S = 30.0  # seconds; Bound: the whole exchange (MRD)
+LIVENESS_SLICE_COUNT = 2_000  # sessions a second; Bound: under 1 ms of the loop; 100 000 sessions are seen in 50 s
