@@ -22,7 +22,7 @@ PROGRAM = ROOT / ".venv" / "bin" / "aaa"
 TOKEN = "bench-token-0123456789"
 SYNC_TIMEOUT_S = 120.0  # seconds for one chunk of operations
 
-# password_failures = 0 and the rest as shipped: everything a packet pays for in production is on.
+# All as shipped: everything a packet pays for in production is on.
 CONFIG = """[server]
 data_dir = "{directory}"
 
