@@ -15,6 +15,7 @@ CISCO, USR, LUCENT, STARENT, WIMAX = 9, 429, 4846, 8164, 24757
 VENDORS = (CISCO, USR, LUCENT, STARENT, WIMAX, 0xFFFFFFFF)
 VENDOR_SPECIFIC, PROXY_STATE, USER_PASSWORD = 26, 33, 2
 REQUESTS = (1, 4, 12, 40, 43)
+SIDES = ("request", "response")
 
 radius.set_vendor_format(USR, 4, 0)
 radius.set_vendor_format(LUCENT, 2, 1)
@@ -224,7 +225,7 @@ def seeds(harness: str) -> Iterator[bytes]:
     """Inputs from tests/vectors: the packets as printed, and the attributes behind their headers."""
     vectors = Path(__file__).parents[2] / "tests" / "vectors"
     exchanges = tomllib.loads((vectors / "radius.toml").read_text())["exchange"]
-    packets = [bytes.fromhex(exchange[side]) for exchange in exchanges for side in ("request", "response")]
+    packets = [bytes.fromhex(exchange[side]) for exchange in exchanges for side in exchange if side in SIDES]
     extended = [
         bytes.fromhex(attribute["encoded"])
         for attribute in tomllib.loads((vectors / "extended.toml").read_text())["attribute"]
