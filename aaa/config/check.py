@@ -227,7 +227,7 @@ def check_tokens(entries: Entries, sources: Sources) -> list[Token]:
                 message = f"is shorter than {TOKEN_CHARACTERS_MIN} characters; `openssl rand -hex 24` makes a good one"
                 report.error((*path, _given(token, "token")), message)
             digest = hashlib.sha256(secret.reveal()).hexdigest()
-        elif digest is not None:
+        elif digest is not None and _given(token, "token") == "token_sha256":
             digest = digest.lower()
             if not re.fullmatch(r"[0-9a-f]{64}", digest):
                 message = 'is not 64 hex digits; `printf %s "$TOKEN" | sha256sum` prints them'
@@ -267,6 +267,7 @@ def check_pools(entries: Entries, nas_names: Sequence[str], report: Report) -> l
         length = pool.prefix_length if pool.prefix_length is not None else _PREFIX_LENGTH[pool.kind]
         if version == 4 and length != 32:
             report.error((*path, "prefix_length"), "is not for ipv4, which leases single addresses; leave it out")
+            length = 32
         if not pool.ranges:
             report.error((*path, "ranges"), 'is empty; give prefixes such as "100.64.0.0/16", or "first-last"')
         blocks = _blocks(pool.ranges, "ranges", path, version, report)

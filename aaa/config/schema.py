@@ -279,6 +279,9 @@ RESTART_KEYS = frozenset(
         "store.key",
         "store.key_file",
         "store.key_env",
+        "store.commit_interval_min",
+        "store.commit_interval_max",
+        "store.commit_timeout",
         "radius.listen",
         "radius.auth_port",
         "radius.acct_port",
@@ -290,6 +293,7 @@ RESTART_KEYS = frozenset(
         "api.body_max",
         "log.format",
         "log.destination",
+        "log.file",
     }
 )
 """Keys that need a restart; every other key changes on reload."""

@@ -24,7 +24,7 @@ def format_duration(seconds: float) -> str:
     for unit in ("w", "d", "h", "m", "s"):
         if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
