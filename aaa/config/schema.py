@@ -122,8 +122,6 @@ class Radius(Struct, frozen=True, forbid_unknown_fields=True):
     """A NAS with sessions that sends nothing for so long is reported down; 0: never."""
     unknown_sources: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_024
     """Unknown addresses kept for `aaa nas unknown`; the one not seen for longest makes room."""
-    unknown_log_interval: Annotated[float, duration(1, 86_400)] = 60.0
-    """An unknown address is logged at most once in so long."""
 
 
 class Nas(Struct, frozen=True, forbid_unknown_fields=True):
