@@ -15,6 +15,8 @@ from typing import Final
 from msgspec import Struct
 from pyrad.tools import EncodeAscendBinary
 
+from aaa.dictionary.suggest import closest
+
 INTEGER_SIZES: Final = {"byte": 1, "bool": 1, "short": 2, "integer": 4, "signed": 4, "date": 4, "integer64": 8}
 """Octets of the types that carry one number."""
 
@@ -166,8 +168,6 @@ class Attribute(Struct, frozen=True, dict=True):
             return _parse_date(text)
         if self.type == "bool" and text.lower() in ("yes", "no", "true", "false"):
             return int(text.lower() in ("yes", "true"))
-        from aaa.dictionary.suggest import closest
-
         near = closest(text, self.values)
         hint = f"; did you mean {near}?" if near else ""
         kind = "a number or one of its names" if self.values else "a number"

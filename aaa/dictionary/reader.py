@@ -289,5 +289,8 @@ class _Reader:
         for key, values in self.values.items():
             self.attributes[key] = replace(self.attributes[key], values=MappingProxyType(values))
         for vendor, layout in self.formats.items():
-            radius.set_vendor_format(vendor, *layout)
+            try:
+                radius.set_vendor_format(vendor, *layout)
+            except ValueError as error:
+                raise self.error(f"format of vendor {vendor}: {error}") from None
         return Dictionary(self.attributes, self.vendors, self.formats, tuple(self.warnings))

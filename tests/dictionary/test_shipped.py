@@ -107,7 +107,7 @@ def test_pyrad_reads_the_same_from_the_shipped_files(shipped: Dictionary, caplog
 
 def test_numbers_and_types_agree_with_debian(shipped: Dictionary, debian: Path) -> None:
     theirs = load([debian / "dictionary", debian / "dictionary.rfc5090"])
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for ours in shipped:
         other = theirs.attribute(ours.name)
         if other is None:

@@ -169,9 +169,9 @@ def test_what_is_shown_is_read_back_to_the_same_octets(attribute: object, data: 
     elif kind == "ipv6addr":
         text = str(data.draw(st.ip_addresses(v=6)))
     elif kind in ("ipv4prefix", "ipv6prefix"):
-        version = 4 if kind == "ipv4prefix" else 6
-        length = data.draw(st.integers(0, 32 if version == 4 else 128))
-        text = str(ipaddress.ip_network((data.draw(st.ip_addresses(v=version)), length), strict=False))
+        address = data.draw(st.ip_addresses(v=4 if kind == "ipv4prefix" else 6))
+        length = data.draw(st.integers(0, address.max_prefixlen))
+        text = str(ipaddress.ip_network((str(address), length), strict=False))
     elif kind == "ifid":
         text = ":".join(f"{group:x}" for group in data.draw(st.lists(st.integers(0, 0xFFFF), min_size=4, max_size=4)))
     else:

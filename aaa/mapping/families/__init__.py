@@ -155,7 +155,8 @@ def check_options(family: str, options: Mapping[str, Any], dictionary: Dictionar
     problems = []
     for name in options:
         if name not in known:
-            hint = _did_you_mean(closest(name, known)) or f"; known: {', '.join(known)}"
+            near = None if name in RenderOptions.__struct_fields__ else closest(name, known)
+            hint = _did_you_mean(near) or f"; known: {', '.join(known)}"
             problems.append(f"{name}: is no option of family {family}{hint}")
     if problems:
         return problems

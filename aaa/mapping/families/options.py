@@ -56,7 +56,7 @@ class RenderOptions(Struct, frozen=True, forbid_unknown_fields=True):
     rate_attribute: str = "Filter-Id"
     """accel-ppp: attribute that carries "down/up", as `attr=` in its [shaper] section."""
     rate_attribute_down: str = ""
-    """accel-ppp: attribute of the download rate alone (`attr-down=`), with rate_attribute_up instead of rate_attribute."""
+    """accel-ppp: attribute of the download rate alone (`attr-down=`); with rate_attribute_up, instead of the above."""
     rate_attribute_up: str = ""
     """accel-ppp: attribute of the upload rate alone (`attr-up=`)."""
     rate_ipv6: bool = False
