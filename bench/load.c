@@ -742,30 +742,33 @@ static uint64_t end_step(bool worked) {
     return idle_from_ns = now;
 }
 
-static bool count_reached(const stream_t *stream) { return options.count && stream->counters.sent >= options.count; }
+/* How many requests a stream has yet to send. */
+static uint64_t left(const stream_t *stream) {
+    return options.count ? options.count - stream->counters.sent : UINT64_MAX;
+}
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static void turn_closed(stream_t *stream, uint64_t now) {
     uint32_t share = options.window / options.sockets;
     for (uint32_t i = 0; i < options.sockets; i++) {
         socket_t *socket = &stream->sockets[i];
         bool worked = socket->outstanding && receive(stream, i);
-        if (sending && socket->windowed < share && !count_reached(stream)) {
-            uint64_t room = share - socket->windowed;
-            uint64_t left = options.count ? options.count - stream->counters.sent : room;
-            worked |= send_batch(stream, i, (unsigned)(room < left ? room : left), now, now, 0) > 0;
+        if (sending && socket->windowed < share && left(stream)) {
+            uint64_t wanted = least(share - socket->windowed, left(stream));
+            worked |= send_batch(stream, i, (unsigned)wanted, now, now, 0) > 0;
         }
         now = end_step(worked);
     }
 }
 
 static void turn_open(stream_t *stream, uint64_t now) {
-    for (uint32_t tried = 0; sending && tried < options.sockets && !count_reached(stream); tried++) {
+    for (uint32_t tried = 0; sending && tried < options.sockets && left(stream); tried++) {
         uint64_t due = stream->first_due_ns + (uint64_t)((double)stream->scheduled * 1e9 / stream->rate);
         if (due > now) break;
-        uint64_t ready = (now - due) / stream->interval_ns + 1;
+        uint64_t wanted = least(least((now - due) / stream->interval_ns + 1, BATCH), left(stream));
         if (++stream->next_socket == options.sockets) stream->next_socket = 0;
-        unsigned sent = send_batch(stream, stream->next_socket, ready < BATCH ? (unsigned)ready : BATCH, now, due,
-                                   stream->interval_ns);
+        unsigned sent = send_batch(stream, stream->next_socket, (unsigned)wanted, now, due, stream->interval_ns);
         stream->scheduled += sent;
         if (sent) tried = 0;
         now = end_step(true);
@@ -958,7 +961,8 @@ static int report(const snapshot_t *start, const snapshot_t *end) {
         stream_t *stream = &streams[i];
         const counters_t *total = &stream->counters;
         double rate = (double)(end->counters[i].answered - start->counters[i].answered) / elapsed;
-        qsort(stream->latencies, stream->latency_count, sizeof *stream->latencies, compare_latencies);
+        if (stream->latency_count)
+            qsort(stream->latencies, stream->latency_count, sizeof *stream->latencies, compare_latencies);
         double p50 = quantile_us(stream, .5), p90 = quantile_us(stream, .9), p99 = quantile_us(stream, .99);
         double p999 = quantile_us(stream, .999), max = quantile_us(stream, 1);
         bad += bad_replies(total);
@@ -1146,7 +1150,7 @@ int main(int argc, char **argv) {
         if (sending && now >= stop_at) sending = false;
         if (sending && options.count) {
             bool all = true;
-            for (int i = 0; i < stream_count; i++) all &= count_reached(&streams[i]) && !streams[i].windowed;
+            for (int i = 0; i < stream_count; i++) all &= !left(&streams[i]) && !streams[i].windowed;
             if (all) sending = false;
         }
         if (!sending && !ended) {

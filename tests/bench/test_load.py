@@ -62,13 +62,15 @@ def signed_reply(request: bytes, code: int, secret: bytes = SECRET) -> bytes:
 class Responder:
     """A UDP server on loopback that answers as told and remembers every datagram."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, address: str = "127.0.0.1") -> None:
         self.received: list[bytes] = []
         self._answer = answer
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
+        self._socket.bind((address, 0))
+        self._address = self._socket.getsockname()
+        self.port: int = self._address[1]
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -82,7 +84,7 @@ class Responder:
                 self._socket.sendto(datagram, source)
 
     def stop(self) -> None:
-        self._socket.sendto(b"", ("127.0.0.1", self.port))
+        self._socket.sendto(b"", self._address)
         self._thread.join()
         self._socket.close()
 
@@ -233,6 +235,16 @@ def test_a_retransmission_repeats_the_request_octet_for_octet(
     assert (stream["accepted"], stream["lost"]) == (20, 0)
     assert stream["retransmitted"] >= 20
     assert len(seen) == 20
+
+
+def test_a_server_on_ipv6_is_measured_and_charged(load: Path) -> None:
+    server = Responder(lambda request: [reply(request, ACCESS_ACCEPT)], "::1")
+    try:
+        code, report = run(load, "-H", "::1", "-n", "50", "-P", str(os.getpid()), f"pap:{server.port}")
+    finally:
+        server.stop()
+    assert (code, report["streams"][0]["accepted"]) == (0, 50)
+    assert report["cpu_share"] >= 0
 
 
 def test_a_request_without_answer_is_lost(load: Path, responder: Callable[[Answer], Responder]) -> None:
