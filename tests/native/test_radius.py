@@ -842,6 +842,26 @@ def test_accounting_agrees_with_pyrad(secret, attributes):
     assert Secret(secret).verify_response(response, Packet.parse(raw).authenticator)
 
 
+@given(
+    secret=st.binary(min_size=1, max_size=80),
+    codes=st.sampled_from([(1, 2), (1, 3), (1, 11), (4, 5), (12, 2), (12, 5), (40, 41), (43, 44), (43, 45)]),
+    attributes=st.lists(plain, max_size=4),
+    states=st.lists(st.binary(max_size=20), max_size=3),
+    with_ma=st.booleans(),
+)
+def test_pyrad_takes_our_responses(secret, codes, attributes, states, with_ma):
+    key = Secret(secret)
+    authenticator = AUTHENTICATOR if codes[0] in (ACCESS_REQUEST, STATUS_SERVER) else None
+    echoed = b"".join(radius.attribute(PROXY_STATE, state) for state in states)
+    request = Packet.parse(key.request(codes[0], 9, echoed, authenticator, with_ma))
+    attributes = [(number, value) for number, value in attributes if number != PROXY_STATE]
+    response = key.respond(request, codes[1], encode(attributes), with_ma)
+    oracle = PyradPacket(packet=request.raw, secret=secret, dict=Dictionary())
+    reply = oracle.CreateReply(packet=response)
+    assert oracle.VerifyReply(reply, response, enforce_ma=with_ma)
+    assert dict.get(reply, PROXY_STATE, []) == states
+
+
 # Round trip
 
 
