@@ -1,0 +1,176 @@
+"""How a command finds the server's API and asks it. Knows HTTP and where a configuration keeps its token.
+
+Only [api], [[token]] and [[nas]] of the file are looked at: a command works while the rest of it is being repaired.
+"""
+
+import functools
+import http.client
+import json
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG_PATHS: Final = ("run/aaa.toml", "conf/sample.toml", "/etc/aaa/aaa.toml")
+"""Where a configuration is looked for when none is named."""
+PATIENCE_S: Final = 120.0
+
+
+class Refused(click.ClickException):
+    """The server refused, or cannot be reached: exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.problem = dict(problem or {})
+
+
+def find_config(named: str | None) -> Path | None:
+    """The configuration to ask about; None where there is none. Raises Refused for a named one that is missing."""
+    if named is not None:
+        if not Path(named).is_file():
+            raise Refused(f"{named}: no such file; `aaa init DIR` writes a configuration to start from")
+        return Path(named)
+    return next((Path(path) for path in CONFIG_PATHS if Path(path).is_file()), None)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The file's tables, unchecked. Raises Refused."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Refused(f"{path}: {error}; `aaa check -c {path}` tells more") from None
+
+
+def read_secret(entry: Mapping[str, Any], key: str, directory: Path) -> str | None:
+    """A secret from `key`, `key`_file or `key`_env of an entry; None where this user cannot read it."""
+    if key in entry:
+        return str(entry[key])
+    if f"{key}_env" in entry:
+        return os.environ.get(str(entry[f"{key}_env"]))
+    if f"{key}_file" in entry:
+        try:
+            return (directory / Path(str(entry[f"{key}_file"])).expanduser()).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+    return None
+
+
+class Door:
+    """The API of one server, over one kept connection."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise click.UsageError(f"{url}: not an http or https URL")
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self._token = token
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.hostname, parts.port, timeout=PATIENCE_S)
+
+    @classmethod
+    def find(cls, url: str | None, token: str | None, config: str | None) -> "Door":
+        """From options and environment first, then from the configuration. Raises Refused."""
+        url, token = url or os.environ.get("AAA_URL"), token or os.environ.get("AAA_TOKEN")
+        if url and token:
+            return cls(url, token)
+        path = find_config(config)
+        if path is not None:
+            data = read_config(path)
+            url = url or _url_of(str(data.get("api", {}).get("listen", "127.0.0.1:8080")))
+            token = token or _admin_token(data, path.parent)
+        return cls(url or "http://127.0.0.1:8080", token)
+
+    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The answer's JSON. Raises Refused with the problem's own words."""
+        content = None if body is None else json.dumps(body).encode()
+        return json.loads(self.send(method, path, content, "application/json", **query) or b"null")
+
+    def send(self, method: str, path: str, content: bytes | None, media_type: str, **query: Any) -> bytes:
+        """The answer's octets. Raises Refused."""
+        given = {name: value for name, value in query.items() if value is not None}
+        target = path + (f"?{urlencode(given)}" if given else "")
+        headers = {"Content-Type": media_type} if content is not None else {}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            self._connection.request(method, target, content, headers)
+            answer = self._connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Refused(f"{self.url}: {error}; is the server running? (`aaa serve`)") from None
+        if answer.status >= 400:
+            raise _refusal(answer.status, data, self._token is None)
+        return data
+
+    def pages(self, path: str, limit: int | None, **query: Any) -> Iterator[dict[str, Any]]:
+        """Items of a list, page by page, up to limit."""
+        after, left = "", limit
+        while left is None or left > 0:
+            page = self.ask("GET", path, after=after, limit=1000 if left is None else min(left, 1000), **query)
+            yield from page["items"]
+            if left is not None:
+                left -= len(page["items"])
+            after = page.get("next")
+            if not after:
+                return
+
+
+def segment(value: str) -> str:
+    """A value as one segment of a path."""
+    return quote(value, safe="")
+
+
+def _url_of(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    reachable = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}
+    return f"http://{reachable.get(host, host)}:{port}"
+
+
+def _admin_token(data: Mapping[str, Any], directory: Path) -> str | None:
+    entries: Iterable[Mapping[str, Any]] = [entry for entry in data.get("token", []) if isinstance(entry, dict)]
+    admins = [entry for entry in entries if entry.get("role") == "admin" and not entry.get("operator")]
+    return next((found for entry in admins if (found := read_secret(entry, "token", directory))), None)
+
+
+def _refusal(status: int, data: bytes, without_token: bool) -> Refused:
+    try:
+        problem = json.loads(data)
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    words = [str(problem[name]) for name in ("field", "detail") if problem.get(name)]
+    message = ": ".join(words) or str(problem.get("title") or f"HTTP status {status}")
+    if problem.get("errors"):
+        message = "\n".join([message, *map(str, problem["errors"])])
+    if status == 401 and without_token:
+        message = "no token found; give --token, AAA_TOKEN, or -c FILE with an admin's token_file that you may read"
+    return Refused(message, problem | {"status": status})
+
+
+def api_command(function: F) -> F:
+    """Adds -c, --url, --token and --json to a command, whose first argument becomes the Door."""
+
+    @click.option("-c", "--config", metavar="FILE", help="Configuration with [api] and an admin token.")
+    @click.option("--url", metavar="URL", help="The server's API; also AAA_URL.")
+    @click.option("--token", metavar="TOKEN", help="API token; also AAA_TOKEN, which `ps` does not show.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @functools.wraps(function)
+    def command(config: str | None, url: str | None, token: str | None, as_json: bool, **rest: Any) -> Any:
+        try:
+            return function(Door.find(url, token, config), as_json=as_json, **rest)
+        except Refused as refusal:
+            if as_json and refusal.problem:
+                click.echo(json.dumps(refusal.problem))
+            raise
+
+    return command  # type: ignore[return-value]
