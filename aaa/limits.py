@@ -65,3 +65,5 @@ CLIENT_MRT_S = 16.0  # seconds; Bound: longest wait between two transmissions (M
 CLIENT_MRC = 5  # transmissions; Bound: after the last one the exchange has failed (MRC)
 CLIENT_MRD_S = 30.0  # seconds; Bound: the whole exchange (MRD)
 LIVENESS_SLICE_COUNT = 2_000  # sessions a second; Bound: under 1 ms of the loop; 100 000 sessions are seen in 50 s
+DISCONNECTS_IN_WORK_MAX = 1_024  # requests; Bound: each holds a socket for up to 7 s
+ADMIN_SLICE_COUNT = 500  # records; Bound: well under 1 ms between two looks at the packets
