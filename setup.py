@@ -12,7 +12,19 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
-COMPILED: list[str] = []
+COMPILED = [
+    "aaa/model/access.py",
+    "aaa/model/accounting.py",
+    "aaa/model/records.py",
+    "aaa/radius/admission.py",
+    "aaa/state/sessions.py",
+    "aaa/engine/decisions.py",
+    "aaa/engine/authorize.py",
+    "aaa/engine/account.py",
+    "aaa/mapping/access.py",
+    "aaa/mapping/accounting.py",
+    "aaa/server/listener.py",
+]
 
 sanitize = os.environ.get("AAA_SANITIZE") == "1"
 compile_args = ["-O1", "-g", "-fno-omit-frame-pointer"] if sanitize else ["-O2", "-g0"]
@@ -31,7 +43,7 @@ def extension(source: str) -> Extension:
     )
 
 
-sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/*.pyx")) + COMPILED
+sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/*.pyx")) + ([] if sanitize else COMPILED)
 
 setup(
     packages=find_packages(include=["aaa*", "policy*", "billing_hooks*", "native*", "dictionaries*"]),
@@ -39,7 +51,7 @@ setup(
         [extension(source) for source in sources],
         build_dir="build/sanitize" if sanitize else "build/cython",
         nthreads=os.cpu_count() or 1,
-        compiler_directives={"language_level": 3, "embedsignature": True, "freethreading_compatible": False},
+        compiler_directives={"language_level": 3, "embedsignature": True, "annotation_typing": False, "freethreading_compatible": False},
         quiet=True,
     ),
 )

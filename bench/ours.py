@@ -15,10 +15,10 @@ import sys
 import time
 from itertools import islice
 
-from bench.server import ROOT, RUN, SECRET, Server, ServerFailed, accepts_login, build_load, free_port
+from bench.server import RUN, SECRET, Server, ServerFailed, accepts_login, build_load, free_port
 from bench.users import operations
 
-PROGRAM = ROOT / ".venv" / "bin" / "aaa"
+SERVE = (sys.executable, "-m", "aaa.cli", "serve", "-c")  # what the `aaa` script runs, installed or not
 TOKEN = "bench-token-0123456789"
 SYNC_TIMEOUT_S = 120.0  # seconds for one chunk of operations
 
@@ -81,7 +81,7 @@ class Ours(Server):
             )
         )
         config.chmod(0o600)
-        command = [str(PROGRAM), "serve", "-c", str(config)]
+        command = [*SERVE, str(config)]
         cpu, self.cpu = self.cpu, None  # filling is not measured: it may use every core
         self.launch(command, self._is_ready)
         try:

@@ -284,7 +284,7 @@ def _entity(
     one, tag = f"/v1/{plural}/{{id}}", plural.capitalize()
     return [
         Endpoint(
-            method="GET", path=f"/v1/{plural}", roles=READERS, summary=f"List {plural} in the order of their ids",
+            method="GET", path=f"/v1/{plural}", roles=READERS, summary=f"List {plural}, page by page",
             handler=_list(kind), query=query, answer=page, tag=tag,
         ),
         Endpoint(

@@ -219,12 +219,33 @@ class ServiceStatus(Struct):
     sessions: list[SessionStatus]
 
 
-class Session(Struct):
-    """A session, live or ended; more members may follow."""
+class Session(Struct, omit_defaults=True):
+    """A session, live or ended. Addresses and identities are as the NAS reported them."""
 
     id: str
     nas: str = ""
+    protocol: str = ""
+    state: str = ""
     service_id: str | None = None
+    user_name: str | None = None
+    acct_session_id: str | None = None
+    adopted: bool = False
+    """First seen in accounting: it was never authorised here."""
+    authorised_at: Moment | None = None
+    started_at: Moment | None = None
+    updated_at: Moment | None = None
+    ended_at: Moment | None = None
+    session_time_s: int | None = None
+    usage: Usage | None = None
+    framed_ip: str | None = None
+    framed_ipv6: str | None = None
+    framed_prefix: str | None = None
+    delegated_prefix: str | None = None
+    calling_station_id: str | None = None
+    called_station_id: str | None = None
+    nas_port_id: str | None = None
+    circuit_id: str | None = None
+    remote_id: str | None = None
 
 
 class SessionPage(Struct):

@@ -47,7 +47,7 @@ def make_group(kind: str, text: str) -> click.Group:
     limited = click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
     command = limited(command)
     command = click.option("--prefix", help="Only ids that begin so.")(command)
-    group.command("list", help=f"List {kind}s in the order of their ids.")(command)
+    group.command("list", help=f"List {kind}s.")(command)
 
     @group.command("show", help=f"Show one {kind}.")
     @click.argument("id")

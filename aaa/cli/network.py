@@ -5,7 +5,11 @@ import click
 from aaa.cli.door import Door, api_command, segment
 from aaa.cli.output import print_fields, print_json, print_table
 
-SESSION_COLUMNS = ("id", "service_id", "user", "nas", "address", "mac", "started_at", "updated_at", "ended_at")
+SESSION_COLUMNS = (
+    "id", "service_id", "user_name", "nas", "framed_ip", "delegated_prefix", "calling_station_id", "started_at",
+    "updated_at", "ended_at", "usage.total_octets",
+)  # fmt: skip
+NAS_COLUMNS = ("name", "family", "address", "identifier", "operator", "message_authenticator", "sessions")
 LEASE_COLUMNS = ("address", "service_id", "session_id", "nas", "mac", "from", "until")
 
 
@@ -26,9 +30,7 @@ def _nas_list(name: str, path: str, columns: tuple[str, ...], text: str) -> None
             print_table(items, columns or tuple(dict.fromkeys(key for item in items for key in item)))
 
 
-_nas_list("list", "/v1/nas", ("name", "family", "address", "identifier", "message_authenticator", "up", "last_seen"), (
-    "List every NAS with when it was last heard."
-))  # fmt: skip
+_nas_list("list", "/v1/nas", NAS_COLUMNS, "List every NAS and how many sessions it has.")
 _nas_list("unknown", "/v1/nas/unknown", (), "List addresses that send requests but are not configured.")
 _nas_list("message-authenticator", "/v1/nas/message-authenticator", (), (
     "Report which NAS would break if Message-Authenticator were required."

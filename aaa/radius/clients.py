@@ -306,8 +306,10 @@ class Clients:
         source.nas_identifier = nas_identifier
         return source
 
-    def learn(self, address: bytes, client: Client, signed: bool, has_proxy_state: bool, at: float) -> None:
-        """Record whether an Access-Request carried a valid Message-Authenticator."""
+    def learn(
+        self, address: bytes, client: Client, signed: bool, has_proxy_state: bool, at: float, count: int = 1
+    ) -> None:
+        """Record whether `count` Access-Requests carried a valid Message-Authenticator."""
         posture = self._postures.get(address)
         if posture is None:
             posture = self._new_posture(address, client.name)
@@ -315,10 +317,10 @@ class Clients:
             self._postures.move_to_end(address)
             posture.client = client.name
         if signed:
-            posture.with_count += 1
+            posture.with_count += count
             posture.last_with_at = at
         else:
-            posture.without_count += 1
+            posture.without_count += count
             posture.last_without_at = at
             if has_proxy_state:
                 posture.proxy_state = True

@@ -184,7 +184,7 @@ class Pool:
 
         A key that has a lease keeps it: the new login replaces the old one, which is the same device coming back. If
         the old one is in accounting it gets the lease back should the new one never start.
-        Cost: O(1), under 1 µs for a key that had a lease.
+        Cost: O(1), about 1.1 µs for a key that had a lease, 1.6 for a new one, 0.2 for one still bound.
         """
         lease = self._by_key.get(key)
         if lease is not None and lease.session_id:
@@ -503,8 +503,8 @@ class Pools:
     """All pools, their leases by session, and the static addresses among them."""
 
     def __init__(self, operator_of: Callable[[int], str], configs: Sequence[PoolConfig] = ()) -> None:
-        """operator_of: whose address space a service number is in; asked when leases are loaded or change their pool, also
-        for services that are gone.
+        """operator_of: whose address space a service number is in, also of a service that is gone; asked when leases are
+        loaded or change their pool.
 
         Raises PoolError like `reconfigure`.
         """

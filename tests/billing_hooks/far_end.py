@@ -61,6 +61,8 @@ class FarEngine:
         if operation.op in ("patch", "state"):
             value = copy.deepcopy(stored or {}) | value
             value.pop("reason", None)
+        if operation.kind == "service":
+            value.setdefault("state", "active")
         if revision < known:
             return Result(*key, "stale", revision=known)
         if revision == known:
@@ -76,8 +78,6 @@ class FarEngine:
             steps = SERVICE_TRANSITIONS[stored["state"]]
             if value["state"] not in steps:
                 return refused("invalid_transition", f"from {stored['state']} only to {', '.join(steps)}", "$.state")
-        if operation.kind == "service":
-            value.setdefault("state", "active")
         self.entities[key] = value
         return Result(*key, "applied", revision=revision)
 

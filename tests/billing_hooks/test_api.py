@@ -1,12 +1,14 @@
 """The HTTP API as its users see it."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from billing_hooks.endpoints import ENDPOINTS, Endpoint
+from billing_hooks.problems import CODES
 from billing_hooks.tokens import READERS, ApiSettings
 from tests.billing_hooks.conftest import PLAN, ROLES, SERVICE, SETTINGS, Harness, make_token, token_of
 
@@ -351,3 +353,11 @@ def test_the_docs_page_names_every_path_and_loads_nothing(api: Harness) -> None:
     assert "<script" not in answer.text
     assert not re.search(r"(src|href)=['\"]?https?:", answer.text)
     assert "id='missing_reference'" in answer.text
+
+
+def test_every_path_and_problem_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/http-api.md").read_text()
+    for endpoint in ENDPOINTS:
+        assert endpoint.path in text
+    for error, (status, _) in CODES.items():
+        assert f"| `{error}` | {status} |" in text

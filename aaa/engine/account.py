@@ -1,0 +1,35 @@
+"""What a batch of accounting reports does: fold each into the store. No codec, no socket. Compiled."""
+
+from __future__ import annotations
+
+from aaa.engine.addresses import Addresses
+from aaa.model.accounting import AccountingOutcome, AccountingRecord
+from aaa.state.sessions import apply_accounting
+from aaa.state.store import Store
+
+
+class Accountant:
+    """Accounts batches of records."""
+
+    def __init__(self, store: Store, addresses: Addresses) -> None:
+        self.store = store
+        self.addresses = addresses
+        self.outcomes = [0] * len(AccountingOutcome)
+        """Counts by AccountingOutcome."""
+
+    def account(self, records: list[AccountingRecord | None], at: float) -> list[int]:
+        """One AccountingOutcome per record, same order; -1 for None. Durable when the journal's open group is.
+
+        at: epoch seconds of arrival.
+        """
+        outcomes: list[int] = []
+        for record in records:
+            if record is None:
+                outcomes.append(-1)
+                continue
+            outcome = apply_accounting(self.store, record)
+            self.outcomes[outcome] += 1
+            outcomes.append(outcome)
+        if self.store.opened or self.store.ended:
+            self.addresses.settle(at)
+        return outcomes

@@ -1,0 +1,138 @@
+"""Which addresses a login gets: the service's own, or leases of the decision's pool. Knows no codec and no SQL.
+
+A lease is bound to the session id that the Accept carries. It is confirmed by the first accounting report, freed at the
+session's end, and a reservation that never became a session is freed with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Network, ip_address, ip_network
+
+from aaa.config import Pool as PoolConfig
+from aaa.model.access import Attempt, Outcome
+from aaa.model.records import ENDED, PENDING, ServiceRecord, SessionRecord
+from aaa.state.pools import Change, Lease, Pools
+from aaa.state.schema import Row
+from aaa.state.store import Store
+from policy.model import Decision
+
+FORGOTTEN = int(Change.FORGOTTEN)
+KEPT = int(Change.KEPT)
+
+
+class Addresses:
+    """Assigns and frees the addresses of one store."""
+
+    def __init__(self, store: Store, configs: Sequence[PoolConfig] = ()) -> None:
+        self.store = store
+        self.holds = {config.name: config.hold for config in configs}
+        self.pools = Pools(configs)
+        self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
+        for service in store.services.values():
+            if service.body.static_ip is not None or service.body.static_prefix is not None:
+                self.reserve_static(service)
+        self.write(self.pools.load(store.lease_rows))
+        store.lease_rows = []
+        for session in store.sessions.values():
+            if session.state not in (PENDING, ENDED):
+                self.pools.confirm(session.id)
+
+    def assign(
+        self, service: ServiceRecord, decision: Decision, attempt: Attempt, session: SessionRecord, outcome: Outcome
+    ) -> bool:
+        """Fill in the outcome's addresses and the session's; False when a pool is exhausted or not for this NAS."""
+        body = service.body
+        if body.static_ip is not None:
+            outcome.framed_ip = session.framed_ip = ip_address(body.static_ip).packed
+        if body.static_prefix is not None:
+            outcome.delegated_prefix = session.delegated_prefix = prefix_octets(body.static_prefix)
+        if decision.pool is None:
+            return True
+        pools = self.pools.named(decision.pool)
+        if not pools:
+            # The name is one that the NAS knows: the family's table renders it.
+            return True
+        operator, nases = self.restrictions[decision.pool]
+        if operator not in (None, attempt.nas.operator) or (nases and attempt.nas.client_name not in nases):
+            return False
+        key = (service.no, self.slot_of(attempt, decision))
+        leases: list[Lease] = []
+        for pool in pools:
+            if (pool.kind == "ipv4" and outcome.framed_ip) or (pool.kind == "delegated" and outcome.delegated_prefix):
+                continue
+            lease = pool.allocate(key, session.id, attempt.at)
+            if lease is None:
+                self.write(self.pools.release_session(session.id, attempt.at))
+                return False
+            leases.append(lease)
+            if pool.kind == "ipv4":
+                outcome.framed_ip = session.framed_ip = lease.address
+            elif pool.kind == "ipv6":
+                outcome.framed_prefix = session.framed_prefix = lease.address
+            else:
+                outcome.delegated_prefix = session.delegated_prefix = lease.address
+        if self.write(leases):
+            outcome.durable = False
+        return True
+
+    def slot_of(self, attempt: Attempt, decision: Decision) -> bytes:
+        """Which of a service's logins this is: one at a time needs no telling apart, more are told by device or port."""
+        if decision.simultaneous_use == 1:
+            return b""
+        return attempt.calling_station or attempt.nas_port_id or b""
+
+    def write(self, leases: Iterable[Lease]) -> int:
+        """Owe the rows of changed leases to the journal; how many changed."""
+        changed = 0
+        for lease in leases:
+            if lease.change == FORGOTTEN:
+                self.store.journal.append(Row.LEASE_DELETE, (lease.pool, lease.address))
+                changed += 1
+            elif lease.change != KEPT:
+                self.store.journal.append(Row.LEASE, lease.row())
+                changed += 1
+        return changed
+
+    def settle(self, at: float) -> None:
+        """Confirm the leases of sessions that began, free those of sessions that ended."""
+        store = self.store
+        for session in store.opened:
+            self.write(self.pools.confirm(session.id))
+        store.opened.clear()
+        for session in store.ended:
+            self.release(session, at)
+        store.ended.clear()
+
+    def release(self, session: SessionRecord, at: float) -> None:
+        """The session is over: its leases are free, kept for its service while the pool allows."""
+        self.write(self.pools.release_session(session.id, at))
+
+    def reserve_static(self, service: ServiceRecord) -> None:
+        """Nobody else gets a service's own address."""
+        operator = service.subscriber.body.operator
+        for address in static_addresses(service):
+            self.pools.reserve(operator, address, service.no)
+
+    def reconfigure(self, configs: Sequence[PoolConfig]) -> None:
+        """New [[pool]] entries; leases stay where their range remains."""
+        self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
+        self.write(self.pools.reconfigure(configs))
+
+
+def static_addresses(service: ServiceRecord) -> list[bytes]:
+    """A service's own addresses in the form of leases."""
+    body = service.body
+    found = []
+    if body.static_ip is not None:
+        found.append(ip_address(body.static_ip).packed)
+    if body.static_prefix is not None:
+        found.append(prefix_octets(body.static_prefix))
+    return found
+
+
+def prefix_octets(text: str) -> bytes:
+    """Length octet and 16 octets of an IPv6 prefix."""
+    network = ip_network(text)
+    assert isinstance(network, IPv6Network)
+    return bytes((network.prefixlen,)) + network.network_address.packed

@@ -1,0 +1,409 @@
+"""May this attempt connect, and with what? Index lookup, proof, locks, decision, session and address checks; no await.
+
+Knows neutral words only: no codec, no socket, no SQL. Compiled: every Access-Request passes through it.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from aaa.credential.identity import (
+    circuit_key,
+    is_mac_password,
+    mac_passwords,
+    mschapv2_user_name,
+    normalize_mac,
+    normalize_user_name,
+    show_circuit,
+    split_realm,
+)
+from aaa.credential.verifier import (
+    Scheme,
+    Verifier,
+    is_slow,
+    password_hash,
+    supports,
+    verify_chap,
+    verify_mschap,
+    verify_mschapv2,
+    verify_password,
+)
+from aaa.engine.addresses import Addresses
+from aaa.engine.decisions import Decisions
+from aaa.model.access import Attempt, Cause, Outcome, Verdict
+from aaa.model.entities import Lock
+from aaa.model.method import Method
+from aaa.model.records import PENDING, CredentialRecord, Live, NasRecord, ServiceRecord, SessionRecord
+from aaa.state.store import Store
+from policy.model import Decision
+
+ACCEPT = int(Verdict.ACCEPT)
+REJECT = int(Verdict.REJECT)
+SLOW = int(Verdict.SLOW)
+
+NONE = int(Method.NONE)
+PAP = int(Method.PAP)
+CHAP = int(Method.CHAP)
+MSCHAP = int(Method.MSCHAP)
+MSCHAPV2 = int(Method.MSCHAPV2)
+
+UNKNOWN_USER = int(Cause.UNKNOWN_USER)
+WRONG_PASSWORD = int(Cause.WRONG_PASSWORD)
+METHOD_UNSUPPORTED = int(Cause.METHOD_UNSUPPORTED)
+LOCKED_OUT = int(Cause.LOCKED_OUT)
+WRONG_PLACE = int(Cause.WRONG_PLACE)
+DENIED = int(Cause.DENIED)
+TOO_MANY_SESSIONS = int(Cause.TOO_MANY_SESSIONS)
+NO_ADDRESS = int(Cause.NO_ADDRESS)
+
+CLEARTEXT = int(Scheme.CLEARTEXT)
+BAD_LOGIN = "Unknown user or wrong password"
+"""One text for both, so that a login tells nobody which user names exist."""
+PENDING_S = 60.0
+"""How long an authorised login holds its place until its first accounting report."""
+
+
+class AccessSettings(Struct, frozen=True):
+    """Bounds and defaults of authorisation; durations in seconds."""
+
+    password_failures: int = 10
+    """Within `password_window_s`; 0: no limit."""
+    nas_password_failures: int = 0
+    password_window_s: float = 300.0
+    lockout_s: float = 60.0
+    username_lower: bool = False
+    username_trim: bool = True
+    strip_realms: tuple[bytes, ...] = ()
+    interim_interval_s: int = 300
+    interim_jitter: float = 0.0
+    missed_interims: float = 3.0
+    session_silence_s: float = 172_800.0
+
+
+class Authorizer:
+    """Authorises batches of attempts."""
+
+    def __init__(self, store: Store, decisions: Decisions, addresses: Addresses, settings: AccessSettings) -> None:
+        self.store = store
+        self.decisions = decisions
+        self.addresses = addresses
+        self.use(settings)
+        self.displaced: list[SessionRecord] = []
+        """Sessions that a login at the limit displaces: to be disconnected by whoever reads this list."""
+
+    def use(self, settings: AccessSettings) -> None:
+        """Take new settings."""
+        self.settings = settings
+        self.simple_names = not settings.username_lower and not settings.strip_realms
+
+    def authorize(self, attempts: list[Attempt | None]) -> list[Outcome | None]:
+        """One outcome per attempt, same order; None stays None."""
+        outcomes: list[Outcome | None] = []
+        for attempt in attempts:
+            outcomes.append(None if attempt is None else self.authorize_one(attempt))
+        return outcomes
+
+    def authorize_one(self, attempt: Attempt) -> Outcome:
+        """The outcome of one attempt, or SLOW with the credential whose proof is to be checked elsewhere."""
+        nas = attempt.nas
+        credential = self.find_password(nas, attempt.user_name)
+        if credential is None:
+            return self.authorize_place(attempt)
+        service = credential.service
+        live = service.live
+        if live is not None and live.locked_until > attempt.at:
+            return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
+        settings = self.settings
+        if settings.nas_password_failures and nas.failures >= settings.nas_password_failures:
+            if attempt.at - nas.window_at < settings.password_window_s:
+                return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
+            nas.failures = 0
+        verifier = credential.verifier
+        method = attempt.method
+        proof = None
+        hashed = None
+        if method == PAP:
+            password = attempt.password
+            if password is None:
+                return self.fail(attempt, service)
+            if is_slow(verifier):  # type: ignore[arg-type]
+                outcome = Outcome(SLOW)
+                outcome.service = service
+                outcome.slow = verifier
+                return outcome
+            if not verify_password(verifier, password):  # type: ignore[arg-type]
+                return self.fail(attempt, service)
+        elif method == NONE:
+            return self.fail(attempt, service)
+        elif not isinstance(verifier, Verifier) or not supports(verifier, method):
+            return refuse(METHOD_UNSUPPORTED, "This login method cannot be used with the stored password", service)
+        elif method == CHAP:
+            if not verify_chap(verifier, attempt.chap_identifier, attempt.challenge, attempt.response):
+                return self.fail(attempt, service)
+        elif method == MSCHAPV2:
+            proof = verify_mschapv2(
+                verifier,
+                attempt.challenge,
+                attempt.peer_challenge,
+                mschapv2_user_name(attempt.user_name),
+                attempt.response,
+            )
+            if proof is None:
+                return self.fail(attempt, service)
+        elif method == MSCHAP:
+            if not verify_mschap(verifier, attempt.challenge, attempt.response):
+                return self.fail(attempt, service)
+            hashed = password_hash(verifier)
+        else:
+            return refuse(METHOD_UNSUPPORTED, "This login method is not supported", service)
+        outcome = self.admit(attempt, service)
+        outcome.proof = proof
+        outcome.password_hash = hashed
+        return outcome
+
+    def resume(self, attempt: Attempt, pending: Outcome, proved: bool) -> Outcome:
+        """Go on with a SLOW row whose password was checked elsewhere."""
+        service = pending.service
+        assert service is not None
+        if self.store.services_by_no.get(service.no) is not service:
+            return refuse(UNKNOWN_USER, BAD_LOGIN, None)
+        if not proved:
+            return self.fail(attempt, service)
+        return self.admit(attempt, service)
+
+    # Who is it
+
+    def find_password(self, nas: NasRecord, name: bytes) -> CredentialRecord | None:
+        """The password credential of a user name, as it is or normalised."""
+        index = self.store.passwords.get(nas.operator)
+        if index is None:
+            return None
+        credential = index.get(name)
+        if credential is not None or self.simple_names and not (name and name[-1] <= 32):
+            return credential
+        settings = self.settings
+        if settings.username_trim:
+            name = normalize_user_name(name).lstrip()
+        if settings.username_lower:
+            name = name.lower()
+        credential = index.get(name)
+        if credential is None and settings.strip_realms:
+            user, realm = split_realm(name)
+            if realm.lower() in settings.strip_realms:
+                credential = index.get(user)
+        return credential
+
+    def authorize_place(self, attempt: Attempt) -> Outcome:
+        """No password credential bears the name: a device or a line may, where the NAS allows that."""
+        nas = attempt.nas
+        credential = None
+        mac = None
+        if nas.allow_mac:
+            mac = normalize_mac(attempt.user_name)
+            if mac is not None and (attempt.call_check or self.is_calling(attempt, mac)):
+                credential = self.store.index_of("mac", nas.operator).get(mac)
+            elif attempt.call_check and attempt.calling_station is not None:
+                mac = normalize_mac(attempt.calling_station)
+                credential = None if mac is None else self.store.index_of("mac", nas.operator).get(mac)
+        if credential is None and nas.allow_circuit:
+            credential = self.find_circuit(nas, attempt.circuit_id, attempt.remote_id)
+        if credential is None:
+            return self.fail(attempt, None)
+        service = credential.service
+        # A BNG adds the circuit to every login: a password that was given must not be bypassed by it.
+        if not self.is_stand_in(attempt, mac):
+            return self.fail(attempt, service)
+        return self.admit(attempt, service)
+
+    def is_calling(self, attempt: Attempt, mac: bytes) -> bool:
+        """Whether the MAC in the User-Name is the calling station's."""
+        station = attempt.calling_station
+        return station is not None and normalize_mac(station) == mac
+
+    def is_stand_in(self, attempt: Attempt, mac: bytes | None) -> bool:
+        """Whether what stands in the password's place proves nothing and claims nothing: absent, empty, the name again."""
+        method = attempt.method
+        if method == NONE:
+            return True
+        if method == PAP:
+            password = attempt.password
+            if not password or password == attempt.user_name:
+                return True
+            return mac is not None and is_mac_password(mac, password)
+        if method == CHAP:
+            spellings = (b"", attempt.user_name)
+            if mac is not None:
+                spellings += mac_passwords(mac)
+            for spelling in spellings:
+                if verify_chap(Verifier(CLEARTEXT, spelling), attempt.chap_identifier, attempt.challenge, attempt.response):
+                    return True
+        return False
+
+    def find_circuit(self, nas: NasRecord, circuit_id: bytes | None, remote_id: bytes | None) -> CredentialRecord | None:
+        """The line's credential: by both ids, then by either."""
+        index = self.store.index_of("circuit", nas.operator)
+        for key in (circuit_key(circuit_id, remote_id), circuit_key(circuit_id, None), circuit_key(None, remote_id)):
+            if key is not None and key in index:
+                return index[key]
+        return None
+
+    def fail(self, attempt: Attempt, service: ServiceRecord | None) -> Outcome:
+        """A wrong or missing proof; counted against the service and the NAS."""
+        settings = self.settings
+        nas = attempt.nas
+        if attempt.at - nas.window_at >= settings.password_window_s:
+            nas.window_at = attempt.at
+            nas.failures = 0
+        nas.failures += 1
+        if service is None:
+            return refuse(UNKNOWN_USER, BAD_LOGIN, None)
+        if settings.password_failures:
+            live = self.store.live(service)
+            if attempt.at - live.failed_at >= settings.password_window_s:
+                live.failures = 0
+                live.failed_at = attempt.at
+            live.failures += 1
+            if live.failures >= settings.password_failures:
+                live.locked_until = attempt.at + settings.lockout_s
+                live.failures = 0
+        return refuse(WRONG_PASSWORD, BAD_LOGIN, service)
+
+    # May it
+
+    def admit(self, attempt: Attempt, service: ServiceRecord) -> Outcome:
+        """Everything behind a good proof: locks, decision, sessions, addresses."""
+        at = attempt.at
+        live = service.live
+        if live is not None:
+            live.failures = 0
+        body = service.body
+        if body.lock is not None and not lock_allows(body.lock, attempt):
+            return refuse(WRONG_PLACE, "This service cannot be used from here", service)
+        decision = self.decisions.of(service, at)
+        if not decision.grant:
+            return refuse(DENIED, decision.message, service)
+        outcome = Outcome(ACCEPT)
+        outcome.service = service
+        outcome.decision = decision
+        limit = decision.simultaneous_use
+        if limit is not None:
+            live = self.store.live(service)
+            if not self.make_room(attempt, live, limit):
+                return refuse(TOO_MANY_SESSIONS, f"Already logged in {limit} times", service)
+        outcome.session_id = self.store.next_session_id(at)
+        interim = decision.interim_interval_s or self.settings.interim_interval_s
+        if self.settings.interim_jitter:
+            # Spread by session id, so that a mass login does not report in step.
+            spread = (outcome.session_id * 2654435761 >> 8) % 2001 - 1000
+            interim += int(interim * self.settings.interim_jitter * spread / 1000)
+        outcome.interim_interval_s = interim
+        timeout = decision.session_timeout_s or 0
+        if service.decided_until < at + (timeout or 4e9) and self.ends_then(service, decision):
+            remaining = max(1, int(service.decided_until - at))
+            timeout = min(timeout, remaining) if timeout else remaining
+        outcome.session_timeout_s = timeout
+        held = None
+        if limit is not None or decision.pool is not None or body.static_ip is not None or body.static_prefix is not None:
+            held = self.reserve(attempt, service, outcome)
+            if not self.addresses.assign(service, decision, attempt, held, outcome):
+                self.store.sessions.pop(held.id, None)
+                self.store.detach_session(held)
+                return refuse(NO_ADDRESS, "No address is free, please try again later", service)
+        return outcome
+
+    def ends_then(self, service: ServiceRecord, decision: Decision) -> bool:
+        """Whether the service stops when the decision's time is over (expiry), rather than changes."""
+        return not self.decisions.explain(service, service.decided_until).grant
+
+    def make_room(self, attempt: Attempt, live: Live, limit: int) -> bool:
+        """Whether one more login fits. Ghosts do not count: silent ones, and those the same place comes back for."""
+        counted: list[SessionRecord] = []
+        at = attempt.at
+        mac = normalize_mac(attempt.calling_station) if attempt.calling_station else None
+        for session in list(live.sessions):
+            if session.state == PENDING:
+                if at - session.authorised_at > PENDING_S or self.same_place(session, attempt, mac):
+                    self.drop_pending(session)
+                    continue
+            elif self.is_stale(session, at) or self.same_place(session, attempt, mac):
+                continue
+            counted.append(session)
+        if len(counted) < limit:
+            return True
+        if attempt.nas.limit_action != "disconnect_oldest":
+            return False
+        for session in counted[: len(counted) - limit + 1]:
+            if session.state == PENDING:
+                self.drop_pending(session)
+            else:
+                self.displaced.append(session)
+        return True
+
+    def is_stale(self, session: SessionRecord, at: float) -> bool:
+        """Whether the session missed so many interims that it is taken for dead."""
+        silence = at - session.heard_at
+        if session.interim_interval_s:
+            return silence > session.interim_interval_s * self.settings.missed_interims
+        return silence > self.settings.session_silence_s
+
+    def same_place(self, session: SessionRecord, attempt: Attempt, mac: bytes | None) -> bool:
+        """Whether the attempt comes from where the session is: it has been lost and is being replaced."""
+        if session.nas is not attempt.nas:
+            return False
+        if mac is not None and session.calling_station is not None:
+            return mac == normalize_mac(session.calling_station)
+        if attempt.circuit_id is not None and session.circuit_id is not None:
+            return attempt.circuit_id == session.circuit_id and attempt.remote_id == session.remote_id
+        return attempt.nas_port_id is not None and attempt.nas_port_id == session.nas_port_id
+
+    def reserve(self, attempt: Attempt, service: ServiceRecord, outcome: Outcome) -> SessionRecord:
+        """Hold the login's place from its Accept to its first accounting report."""
+        session = SessionRecord(outcome.session_id, attempt.nas, service)
+        session.authorised_at = attempt.at
+        session.heard_at = attempt.at
+        session.user_name = attempt.user_name
+        session.calling_station = attempt.calling_station
+        session.nas_port_id = attempt.nas_port_id
+        session.circuit_id = attempt.circuit_id
+        session.remote_id = attempt.remote_id
+        session.interim_interval_s = outcome.interim_interval_s
+        session.decision = outcome.decision
+        self.store.index_session(session)
+        return session
+
+    def drop_pending(self, session: SessionRecord) -> None:
+        """A reservation that never became a session."""
+        self.store.sessions.pop(session.id, None)
+        self.store.detach_session(session)
+        self.addresses.release(session, session.authorised_at)
+
+
+def refuse(cause: int, message: str, service: ServiceRecord | None) -> Outcome:
+    """A reject with its cause."""
+    outcome = Outcome(REJECT, cause, message)
+    outcome.service = service
+    return outcome
+
+
+def lock_allows(lock: Lock, attempt: Attempt) -> bool:
+    """Whether the attempt comes from where the service is locked to; every part given must match."""
+    if lock.nas and attempt.nas.client_name not in lock.nas and attempt.nas.name not in lock.nas:
+        return False
+    if lock.port and (attempt.nas_port_id is None or text(attempt.nas_port_id) not in lock.port):
+        return False
+    if lock.circuit:
+        circuits = {show_circuit(octets) for octets in (attempt.circuit_id, attempt.remote_id) if octets}
+        if circuits.isdisjoint(lock.circuit):
+            return False
+    macs = lock.mac + lock.device
+    if macs:
+        mac = normalize_mac(attempt.calling_station) if attempt.calling_station else None
+        if mac is None or mac not in {normalize_mac(allowed.encode()) for allowed in macs}:
+            return False
+    return True
+
+
+def text(octets: bytes) -> str:
+    """Printable form for comparison with pushed text."""
+    return octets.decode("utf-8", "replace")
+

@@ -1,0 +1,87 @@
+"""Cached decisions: one object for all equal ones, made when something they depend on has changed.
+
+A service's decision holds while the sum of the versions it was made under is the same, time is before `decided_until`
+and usage below `decided_below`; nothing has to be invalidated. Compiled.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from aaa.limits import DECISIONS_INTERNED_MAX
+from aaa.model.entities import Moment
+from aaa.model.records import NEVER, NO_LIMIT, ServiceRecord
+from aaa.state.store import Store
+from policy.decide import cycle_bounds, decide
+from policy.model import Decision, Facts
+
+
+class Decisions:
+    """Decisions of services, current at every look."""
+
+    store: Store
+    interned: dict[Decision, Decision]
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.interned = {}
+
+    def of(self, service: ServiceRecord, at: float) -> Decision:
+        """The service's decision at `at` (epoch seconds), without trace and validity: those are in explain()."""
+        version = service.version + service.plan.version + service.subscriber.version + self.store.policy_version
+        if (
+            service.decided_version == version
+            and at < service.decided_until
+            and service.input_octets + service.output_octets < service.decided_below
+        ):
+            return service.decision  # type: ignore[return-value]
+        return self.renew(service, at, version)
+
+    def renew(self, service: ServiceRecord, at: float, version: int) -> Decision:
+        """Decide anew and keep it."""
+        whole = decide(facts_of(service, at))
+        bare = replace(whole, trace=(), valid_until=None, valid_below_octets=None)
+        decision = self.interned.get(bare)
+        if decision is None:
+            if len(self.interned) >= DECISIONS_INTERNED_MAX:
+                self.interned.clear()
+            decision = self.interned[bare] = bare
+        service.decision = decision
+        service.decided_version = version
+        until = NEVER if whole.valid_until is None else whole.valid_until
+        # A cycle's turn empties the counters that facts_of reads.
+        service.decided_until = min(until, service.cycle_ends_at) if service.plan.body.quota is not None else until
+        service.decided_below = NO_LIMIT if whole.valid_below_octets is None else whole.valid_below_octets
+        return decision
+
+    def explain(self, service: ServiceRecord, at: float) -> Decision:
+        """The decision at any moment, with its trace and validity."""
+        return decide(facts_of(service, at))
+
+
+def facts_of(service: ServiceRecord, at: float) -> Facts:
+    """What policy may know of a service."""
+    body = service.body
+    ends_at = service.cycle_ends_at
+    used = service.input_octets + service.output_octets
+    if at >= ends_at:
+        used = 0
+        ends_at = cycle_bounds(body.cycle, service.plan.body, at)[1]
+    return Facts(
+        now=at,
+        state=body.state,
+        plan=service.plan.body,
+        overrides=body.overrides,
+        activated_at=epoch(body.activated_at),
+        expires_at=epoch(body.expires_at),
+        grace_until=epoch(body.grace_until),
+        used_octets=used,
+        cycle_ends_at=ends_at,
+    )
+
+
+def epoch(moment: Moment | None) -> float | None:
+    """Epoch seconds of a pushed moment."""
+    return moment.timestamp() if isinstance(moment, datetime) else moment

@@ -1,0 +1,89 @@
+"""What silence means: sessions and NASes that stopped speaking. Works in slices; knows no packet.
+
+A session that missed its interims is closed, so that it blocks nobody; a NAS with live sessions that says nothing is
+reported down once, and up again at its next packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aaa.engine.addresses import Addresses
+from aaa.engine.authorize import PENDING_S, AccessSettings
+from aaa.limits import LIVENESS_SLICE_COUNT
+from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
+from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
+from aaa.state.store import Store
+
+
+class Liveness:
+    """Looks at every session and NAS in turn, a slice at each tick."""
+
+    def __init__(
+        self,
+        store: Store,
+        addresses: Addresses,
+        settings: AccessSettings,
+        nas_silence_s: float,
+        note_event: Callable[[str, str, float, dict[str, object]], None],
+        kept_after_end_s: float,
+    ) -> None:
+        self.store = store
+        self.addresses = addresses
+        self.note_event = note_event
+        self.kept_after_end_s = kept_after_end_s
+        self.waiting: list[int] = []
+        """Session ids still to be looked at in this round."""
+        self.stale_closed = 0
+        self.use(settings, nas_silence_s)
+
+    def use(self, settings: AccessSettings, nas_silence_s: float) -> None:
+        """Take new settings."""
+        self.settings = settings
+        self.nas_silence_s = nas_silence_s
+
+    def tick(self, at: float) -> None:
+        """One slice. at: epoch seconds."""
+        if not self.waiting:
+            self.waiting = list(self.store.sessions)
+            self.look_at_nases(at)
+        for _ in range(min(LIVENESS_SLICE_COUNT, len(self.waiting))):
+            session = self.store.sessions.get(self.waiting.pop())
+            if session is not None:
+                self.look_at(session, at)
+        self.addresses.settle(at)
+
+    def look_at(self, session: SessionRecord, at: float) -> None:
+        """Close a silent session, drop a reservation nobody used, move a long ended session to the history."""
+        if session.state == PENDING:
+            if at - session.authorised_at > PENDING_S:
+                self.store.sessions.pop(session.id, None)
+                self.store.detach_session(session)
+                self.addresses.release(session, at)
+        elif session.state == ACTIVE:
+            if self.is_silent(session, at):
+                end_session(self.store, session, session.updated_at, CAUSE_LOST_CARRIER, False, at)
+                self.stale_closed += 1
+        elif session.state == ENDED and at - session.heard_at > self.kept_after_end_s:
+            self.store.forget_session(session)
+
+    def is_silent(self, session: SessionRecord, at: float) -> bool:
+        """Whether too many interims were missed; sessions that never sent one get the long bound."""
+        silence = at - session.heard_at
+        if session.interim_interval_s and session.session_time_s:
+            return silence > session.interim_interval_s * self.settings.missed_interims
+        return silence > self.settings.session_silence_s
+
+    def look_at_nases(self, at: float) -> None:
+        """nas.down and nas.up, each once."""
+        for nas in self.store.nases.values():
+            heard = nas.last_accounting_at
+            if not heard or not self.nas_silence_s:
+                continue
+            silent = at - heard > self.nas_silence_s
+            if silent and nas.live_count and not nas.down:
+                nas.down = True
+                self.note_event("nas.down", nas.name, at, {"silent_s": int(at - heard), "sessions": nas.live_count})
+            elif nas.down and not silent:
+                nas.down = False
+                self.note_event("nas.up", nas.name, at, {})

@@ -1,0 +1,115 @@
+cimport cython
+
+@cython.final
+@cython.no_gc
+cdef class PlanRecord:
+    cdef public long long no
+    cdef public object body
+    cdef public long long version
+    cdef public long long services
+
+@cython.final
+@cython.no_gc
+cdef class SubscriberRecord:
+    cdef public long long no
+    cdef public object body
+    cdef public long long version
+    cdef public tuple services
+
+@cython.final
+@cython.no_gc
+cdef class CredentialRecord:
+    cdef public ServiceRecord service
+    cdef public str kind
+    cdef public bytes key
+    cdef public object verifier
+
+@cython.final
+@cython.no_gc
+cdef class ServiceRecord:
+    cdef public long long no
+    cdef public object body
+    cdef public SubscriberRecord subscriber
+    cdef public PlanRecord plan
+    cdef public tuple credentials
+    cdef public Live live
+    cdef public long long version
+    cdef public object decision
+    cdef public long long decided_version
+    cdef public double decided_until
+    cdef public long long decided_below
+    cdef public double cycle_starts_at
+    cdef public double cycle_ends_at
+    cdef public long long input_octets
+    cdef public long long output_octets
+    cdef public bint dirty
+
+@cython.final
+@cython.no_gc
+cdef class Live:
+    cdef public list sessions
+    cdef public int failures
+    cdef public double failed_at
+    cdef public double locked_until
+
+@cython.final
+@cython.no_gc
+cdef class NasRecord:
+    cdef public long long no
+    cdef public str name
+    cdef public str client_name
+    cdef public str family
+    cdef public str operator
+    cdef public str address
+    cdef public bint allow_mac
+    cdef public bint allow_circuit
+    cdef public bint enforce_adopted
+    cdef public bint swap_octets
+    cdef public bint trust_event_time
+    cdef public str limit_action
+    cdef public dict sessions
+    cdef public long long live_count
+    cdef public double last_seen_at
+    cdef public double last_accounting_at
+    cdef public double restarted_at
+    cdef public bint down
+    cdef public bint sends_gigawords
+    cdef public int failures
+    cdef public double window_at
+
+@cython.final
+@cython.no_gc
+cdef class SessionRecord:
+    cdef public long long id
+    cdef public ServiceRecord service
+    cdef public NasRecord nas
+    cdef public int state
+    cdef public bint service_session
+    cdef public bint adopted
+    cdef public bytes key
+    cdef public bytes multi_key
+    cdef public bytes user_name
+    cdef public double authorised_at
+    cdef public double started_at
+    cdef public double updated_at
+    cdef public double heard_at
+    cdef public double ended_at
+    cdef public int terminate_cause
+    cdef public bint ended_by_nas
+    cdef public long interim_interval_s
+    cdef public long long session_time_s
+    cdef public long long input_octets
+    cdef public long long output_octets
+    cdef public long long raw_input
+    cdef public long long raw_output
+    cdef public bytes framed_ip
+    cdef public bytes framed_ipv6
+    cdef public bytes framed_prefix
+    cdef public bytes delegated_prefix
+    cdef public bytes calling_station
+    cdef public bytes called_station
+    cdef public bytes nas_port_id
+    cdef public bytes circuit_id
+    cdef public bytes remote_id
+    cdef public object decision
+    cdef public int dirty

@@ -1,0 +1,263 @@
+"""What memory holds of each entity, session and NAS: the records that `apply` changes and requests read.
+
+Compiled (records.pxd): numbers are stored as C numbers, which a million services need. Records form cycles and are not
+tracked by the collector: whoever removes one from the indexes unlinks it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aaa.model.entities import Service, Subscriber
+    from policy.model import Decision, Plan
+
+NEVER = float("inf")
+NO_LIMIT = 2**62
+"""An octet count that no usage reaches."""
+
+
+class PlanRecord:
+    """A plan and how often it changed."""
+
+    no: int
+    body: Plan
+    version: int
+    services: int
+    """How many services have it."""
+
+    def __init__(self, no: int, body: Plan) -> None:
+        self.no = no
+        self.body = body
+        self.version = 0
+        self.services = 0
+
+
+class SubscriberRecord:
+    """A subscriber and its services."""
+
+    no: int
+    body: Subscriber
+    version: int
+    services: tuple[ServiceRecord, ...]
+
+    def __init__(self, no: int, body: Subscriber) -> None:
+        self.no = no
+        self.body = body
+        self.version = 0
+        self.services = ()
+
+
+class CredentialRecord:
+    """A way to name a service on the network: user name and verifier, MAC, or circuit."""
+
+    service: ServiceRecord
+    kind: str
+    """"password", "mac" or "circuit"."""
+    key: bytes
+    """What the network sends: user name, six octets, or circuit key."""
+    verifier: object
+    """aaa.credential.Verifier of a password; None otherwise."""
+
+    def __init__(self, service: ServiceRecord, kind: str, key: bytes, verifier: object) -> None:
+        self.service = service
+        self.kind = kind
+        self.key = key
+        self.verifier = verifier
+
+
+class ServiceRecord:
+    """A service: billing's body, its balance, its cached decision, and what is live of it."""
+
+    no: int
+    body: Service
+    subscriber: SubscriberRecord
+    plan: PlanRecord
+    credentials: tuple[CredentialRecord, ...]
+    live: Live | None
+    version: int
+    """Raised whenever something a decision reads changed."""
+    decision: Decision | None
+    decided_version: int
+    """Sum of the versions that the decision was made under; each only grows, so an equal sum is an equal state."""
+    decided_until: float
+    decided_below: int
+    cycle_starts_at: float
+    cycle_ends_at: float
+    input_octets: int
+    """Of the running cycle."""
+    output_octets: int
+    dirty: bool
+    """The balance has changed since the last journal group."""
+
+    def __init__(self, no: int, body: Service, subscriber: SubscriberRecord, plan: PlanRecord) -> None:
+        self.no = no
+        self.body = body
+        self.subscriber = subscriber
+        self.plan = plan
+        self.credentials = ()
+        self.live = None
+        self.version = 0
+        self.decision = None
+        self.decided_version = -1
+        self.decided_until = 0.0
+        self.decided_below = 0
+        self.cycle_starts_at = 0.0
+        self.cycle_ends_at = 0.0
+        self.input_octets = 0
+        self.output_octets = 0
+        self.dirty = False
+
+
+class Live:
+    """What a service has only while it is used: sessions, reservations, failed logins, addresses."""
+
+    sessions: list[SessionRecord]
+    """Logins that have not ended, oldest first; service sessions are not among them."""
+    failures: int
+    failed_at: float
+    locked_until: float
+
+    def __init__(self) -> None:
+        self.sessions = []
+        self.failures = 0
+        self.failed_at = 0.0
+        self.locked_until = 0.0
+
+
+class NasRecord:
+    """One network access server, as configured and as learned."""
+
+    no: int
+    name: str
+    """Of the [[nas]] entry, with "/address" behind it where the entry covers several."""
+    client_name: str
+    family: str
+    operator: str
+    address: str
+    allow_mac: bool
+    allow_circuit: bool
+    enforce_adopted: bool
+    swap_octets: bool
+    trust_event_time: bool
+    """Its Event-Timestamp counts."""
+    limit_action: str
+    """At the simultaneous-use limit: "reject" or "disconnect_oldest"."""
+    sessions: dict[bytes, SessionRecord]
+    """By Acct-Session-Id: the latest session of each, for a while also after its end."""
+    live_count: int
+    last_seen_at: float
+    last_accounting_at: float
+    restarted_at: float
+    down: bool
+    sends_gigawords: bool
+    failures: int
+    """Failed logins in the running window."""
+    window_at: float
+
+    def __init__(self, no: int, name: str, client_name: str) -> None:
+        self.no = no
+        self.name = name
+        self.client_name = client_name
+        self.family = "generic"
+        self.operator = "default"
+        self.address = ""
+        self.allow_mac = False
+        self.allow_circuit = False
+        self.enforce_adopted = False
+        self.swap_octets = False
+        self.trust_event_time = True
+        self.limit_action = "reject"
+        self.sessions = {}
+        self.live_count = 0
+        self.last_seen_at = 0.0
+        self.last_accounting_at = 0.0
+        self.restarted_at = 0.0
+        self.down = False
+        self.sends_gigawords = False
+        self.failures = 0
+        self.window_at = 0.0
+
+
+PENDING, ACTIVE, ENDED = 0, 1, 2
+"""Session states: authorised and not yet seen in accounting; in accounting; over."""
+
+
+class SessionRecord:
+    """One login (or one service inside a login), from its authorisation or its first accounting report to its end."""
+
+    id: int
+    service: ServiceRecord | None
+    nas: NasRecord
+    state: int
+    service_session: bool
+    adopted: bool
+    key: bytes
+    """Acct-Session-Id as the NAS sent it; b"" while pending."""
+    multi_key: bytes | None
+    user_name: bytes
+    authorised_at: float
+    started_at: float
+    updated_at: float
+    """Event time of the last report taken."""
+    heard_at: float
+    """When anything of it last arrived."""
+    ended_at: float
+    terminate_cause: int
+    ended_by_nas: bool
+    """False: closed here (silence, restart of the NAS, superseded); a later report opens it again."""
+    interim_interval_s: int
+    session_time_s: int
+    input_octets: int
+    """Total, wraps and resets accounted for."""
+    output_octets: int
+    raw_input: int
+    """The NAS's own counter at the last report."""
+    raw_output: int
+    framed_ip: bytes | None
+    framed_ipv6: bytes | None
+    framed_prefix: bytes | None
+    delegated_prefix: bytes | None
+    calling_station: bytes | None
+    called_station: bytes | None
+    nas_port_id: bytes | None
+    circuit_id: bytes | None
+    remote_id: bytes | None
+    decision: Decision | None
+    dirty: int
+    """0 as stored, 1 counters changed, 2 the whole row is to be written."""
+
+    def __init__(self, id: int, nas: NasRecord, service: ServiceRecord | None) -> None:
+        self.id = id
+        self.nas = nas
+        self.service = service
+        self.state = PENDING
+        self.service_session = False
+        self.adopted = False
+        self.key = b""
+        self.multi_key = None
+        self.user_name = b""
+        self.authorised_at = 0.0
+        self.started_at = 0.0
+        self.updated_at = 0.0
+        self.heard_at = 0.0
+        self.ended_at = 0.0
+        self.terminate_cause = 0
+        self.ended_by_nas = False
+        self.interim_interval_s = 0
+        self.session_time_s = 0
+        self.input_octets = 0
+        self.output_octets = 0
+        self.raw_input = 0
+        self.raw_output = 0
+        self.framed_ip = None
+        self.framed_ipv6 = None
+        self.framed_prefix = None
+        self.delegated_prefix = None
+        self.calling_station = None
+        self.called_station = None
+        self.nas_port_id = None
+        self.circuit_id = None
+        self.remote_id = None
+        self.decision = None
+        self.dirty = 0

@@ -1,0 +1,509 @@
+"""The engine's answers to the HTTP door: every method that billing_hooks may call, scoped by the caller's operator.
+
+Questions are answered from memory; lists work in slices, history is read off the loop, changes are answered when durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+import aiosqlite
+import msgspec
+
+from aaa.engine.decisions import facts_of
+from aaa.errors import ConfigError
+from aaa.limits import ADMIN_SLICE_COUNT
+from aaa.model.operations import Actor, Answer, Call, Operation
+from aaa.model.records import ACTIVE, ENDED, ServiceRecord, SessionRecord
+from aaa.radius.clients import COUNTERS, format_address
+from aaa.server import views
+from aaa.server.metrics import Metrics
+from aaa.state.entities import apply_operation
+from aaa.state.store import ADDRESS_FACTS
+
+if TYPE_CHECKING:
+    from aaa.server.main import Server
+
+POSTURE_WINDOW_S = 30 * 86_400.0
+"""How far back `nas message-authenticator` looks for requests that would break."""
+OPERATIONS_DECODER = msgspec.msgpack.Decoder(list[Operation])
+
+
+def reply(status: int, body: Any) -> Answer:
+    """A JSON answer."""
+    return Answer(0, status, msgspec.json.encode(body))
+
+
+def missing(kind: str, name: str) -> Answer:
+    """404."""
+    return reply(404, {"error": "not_found", "detail": f"no {kind} {name!r}"})
+
+
+class Admin:
+    """Answers calls for one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._store = server.store
+        self._metrics = Metrics(server)
+        self._methods: dict[str, Callable[[Actor, Any], Answer | Awaitable[Answer]]] = {
+            "get": self.get,
+            "list": self.list,
+            "status": self.status,
+            "decision": self.decision,
+            "sessions": self.sessions,
+            "session": self.session,
+            "session_disconnect": self.session_disconnect,
+            "leases": self.leases,
+            "nas_list": self.nas_list,
+            "nas_show": self.nas_show,
+            "nas_unknown": self.nas_unknown,
+            "nas_message_authenticator": self.nas_message_authenticator,
+            "pools": self.pools,
+            "health": self.health,
+            "ready": self.ready,
+            "metrics": self.metrics,
+            "reload": self.reload,
+            "stats": self.stats,
+        }
+
+    def handle(self, call: Call) -> Answer | Awaitable[Answer]:
+        """Answer one call; the RPC server sets the id."""
+        if call.method == "sync":
+            return self.sync(call.actor, OPERATIONS_DECODER.decode(call.args))
+        method = self._methods.get(call.method)
+        if method is None:
+            return reply(501, {"error": "not_implemented", "detail": f"no method {call.method!r}"})
+        return method(call.actor, msgspec.msgpack.decode(call.args))
+
+    # Changes
+
+    def sync(self, actor: Actor, operations: list[Operation]) -> Awaitable[Answer]:
+        """Apply in order; the answer is given when all of it is durable."""
+        at = time.time()
+        results = []
+        for operation in operations:
+            result = apply_operation(self._store, operation, actor.operator, at)
+            if result.status == "applied" and operation.kind == "service":
+                self._follow(operation.id)
+            results.append(result)
+        durable: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        body = msgspec.json.encode({"results": results})
+
+        def settle() -> None:
+            if not durable.done():
+                durable.set_result(Answer(0, 200, body))
+
+        self._store.journal.when_durable(settle)
+        self._store.journal.flush()
+        return durable
+
+    def _follow(self, service_id: str) -> None:
+        """Static addresses of a changed service are reserved in the pools."""
+        service = self._store.services.get(service_id)
+        if service is not None and (service.body.static_ip or service.body.static_prefix):
+            self._server.addresses.reserve_static(service)
+
+    # Entities
+
+    def get(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        kind, name = args["kind"], args["id"]
+        view = self._view(actor, kind, name)
+        return missing(kind, name) if view is None else reply(200, view)
+
+    def _view(self, actor: Actor, kind: str, name: str) -> Any:
+        store = self._store
+        if kind == "plan":
+            plan = store.plans.get(name)
+            return None if plan is None else plan.body
+        if kind == "subscriber":
+            subscriber = store.subscribers.get(name)
+            hidden = subscriber is None or actor.operator not in (None, subscriber.body.operator)
+            return None if hidden or subscriber is None else subscriber.body
+        service = self._service(actor, name)
+        if service is None:
+            return None
+        if kind == "service":
+            return views.service_view(service)
+        credentials = [views.credential_view(credential) for credential in service.credentials]
+        return {"id": name, "revision": service.body.revision, "credentials": credentials}
+
+    def _service(self, actor: Actor, name: str) -> ServiceRecord | None:
+        """A service the actor may see."""
+        service = self._store.services.get(name)
+        if service is None or actor.operator not in (None, service.subscriber.body.operator):
+            return None
+        return service
+
+    async def list(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """A page in the order of creation; the cursor is the number of the last item."""
+        kind, limit, wanted = args["kind"], args["limit"], args.get("filter") or {}
+        after = int(args["after"]) if str(args["after"]).isdigit() else 0
+        prefix = wanted.pop("q", None) or ""
+        items: list[Any] = []
+        looked = 0
+        for no, name in self._numbered(kind, after):
+            looked += 1
+            if looked % ADMIN_SLICE_COUNT == 0:
+                await asyncio.sleep(0)
+            if not name.startswith(prefix):
+                continue
+            view = self._view(actor, kind, name)
+            if view is None or not all(getattr_or_item(view, field) == value for field, value in wanted.items()):
+                continue
+            items.append(view)
+            if len(items) == limit:
+                return reply(200, {"items": items, "next": str(no)})
+        return reply(200, {"items": items, "next": None})
+
+    def _numbered(self, kind: str, after: int) -> Iterator[tuple[int, str]]:
+        """(number, id) of every entity of a kind above `after`, while others come and go."""
+        store = self._store
+        if kind == "service":
+            for no in range(after + 1, store.last_no + 1):
+                service = store.services_by_no.get(no)
+                if service is not None:
+                    yield no, service.body.id
+            return
+        records: dict[str, Any] = store.plans if kind == "plan" else store.subscribers  # type: ignore[assignment]
+        yield from sorted((record.no, name) for name, record in records.items() if record.no > after)
+
+    # What a portal and a support desk ask
+
+    def status(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        service = self._service(actor, args["id"])
+        if service is None:
+            return missing("service", args["id"])
+        at = time.time()
+        decision = self._server.decisions.of(service, at)
+        facts = facts_of(service, at)
+        quota = service.plan.body.quota
+        fresh = at >= service.cycle_ends_at
+        used = views.usage_view(0 if fresh else service.input_octets, 0 if fresh else service.output_octets)
+        body: dict[str, Any] = {
+            "service_id": service.body.id,
+            "state": facts.state,
+            "plan_id": service.plan.body.id,
+            "subscriber_id": service.subscriber.body.id,
+            "grant": decision.grant,
+            "reason": decision.reason,
+            "message": decision.message,
+            "rate": decision.rate,
+            "usage": used,
+            "quota": None,
+            "cycle_ends_at": views.moment(facts.cycle_ends_at),
+            "expires_at": views.moment(facts.expires_at),
+            "sessions": [],
+        }
+        if quota is not None:
+            left = max(0, quota.octets - facts.used_octets)
+            body["quota"] = {"octets": quota.octets, "used_octets": facts.used_octets, "left_octets": left}
+        if service.live is not None:
+            for session in service.live.sessions:
+                if session.state == ACTIVE:
+                    body["sessions"].append(self._session_status(session, decision))
+        return reply(200, body)
+
+    @staticmethod
+    def _session_status(session: SessionRecord, decision: Any) -> dict[str, Any]:
+        confirmed = session.decision
+        return {
+            "id": str(session.id),
+            "protocol": "radius",
+            "nas": session.nas.name,
+            "desired": views.desired_view(decision),
+            "confirmed": None if confirmed is None else views.desired_view(confirmed),
+            "converged": confirmed is decision,
+            "since": views.moment(session.started_at),
+            "framed_ip": views.address_text(session.framed_ip),
+            "usage": views.usage_view(session.input_octets, session.output_octets),
+        }
+
+    def decision(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        service = self._service(actor, args["id"])
+        if service is None:
+            return missing("service", args["id"])
+        at = float(args.get("at") or time.time())
+        nas = args.get("nas")
+        decision = self._server.decisions.explain(service, at)
+        body = views.decision_view(decision)
+        if nas is not None:
+            if nas not in self._server.clients.by_name:
+                return missing("nas", nas)
+            rendered = self._server.render(self._server.decisions.of(service, at), nas)
+            body["attributes_sent"] = self._server.show_attributes(rendered)
+        return reply(200, body)
+
+    # Sessions
+
+    async def sessions(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """Live sessions from memory, ended ones of the last hour too where asked."""
+        limit = args["limit"]
+        after = int(args["after"]) if str(args.get("after") or "").isdigit() else 0
+        items: list[Any] = []
+        candidates = self._candidates(actor, args)
+        for count, session in enumerate(candidates):
+            if count % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
+                await asyncio.sleep(0)
+            if session.id > after and self._visible(actor, session) and matches(session, args):
+                items.append(views.session_view(session))
+                if len(items) == limit:
+                    return reply(200, {"items": items, "next": str(session.id)})
+        return reply(200, {"items": items, "next": None})
+
+    def _candidates(self, actor: Actor, args: dict[str, Any]) -> list[SessionRecord]:
+        """Sessions that may match, by ascending id."""
+        if args.get("service") is not None and not args.get("ended"):
+            service = self._service(actor, args["service"])
+            live = service.live if service is not None else None
+            return sorted(live.sessions, key=lambda session: session.id) if live is not None else []
+        return sorted(self._store.sessions.values(), key=lambda session: session.id)
+
+    def _visible(self, actor: Actor, session: SessionRecord) -> bool:
+        """Whether the session belongs to the actor's operator."""
+        if actor.operator is None:
+            return True
+        if session.service is not None:
+            return session.service.subscriber.body.operator == actor.operator
+        return session.nas.operator == actor.operator
+
+    def _session(self, actor: Actor, name: str) -> SessionRecord | None:
+        session = self._store.sessions.get(int(name)) if name.isdigit() else None
+        return session if session is not None and self._visible(actor, session) else None
+
+    def session(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        session = self._session(actor, args["id"])
+        return missing("session", args["id"]) if session is None else reply(200, views.session_view(session))
+
+    def session_disconnect(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        session = self._session(actor, args["id"])
+        if session is None:
+            return missing("session", args["id"])
+        if session.state != ACTIVE:
+            return reply(409, {"error": "not_live", "detail": f"session {session.id} is {views.STATES[session.state]}"})
+        if not self._server.disconnector.disconnect(session):
+            return reply(409, {"error": "cannot_disconnect", "detail": f"{session.nas.name} is not configured any more, or too many disconnects are in work"})
+        return reply(202, {"status": "sent", "session_id": str(session.id), "nas": session.nas.name})
+
+    async def leases(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """Who had an address or prefix, and when: live sessions from memory, ended ones from the history."""
+        wanted = None
+        if args.get("address"):
+            try:
+                wanted = octets_of(args["address"])
+            except ValueError as error:
+                return reply(422, {"error": "invalid", "detail": str(error), "field": "address"})
+        at = args.get("at")
+        service = None
+        if args.get("service"):
+            service = self._service(actor, args["service"])
+            if service is None:
+                return missing("service", args["service"])
+        items = [
+            row
+            for session in list(self._store.sessions.values())
+            if (service is None or session.service is service) and self._visible(actor, session)
+            for row in lease_rows(session, wanted)
+            if at is None or (row["_from"] <= at and (not row["_until"] or at < row["_until"]))
+        ]
+        items += await self._lease_history(actor, wanted, service, at)
+        items.sort(key=lambda row: row["_from"])
+        for row in items:
+            row["from"], row["until"] = views.moment(row.pop("_from")), views.moment(row.pop("_until"))
+        return reply(200, {"items": items})
+
+    async def _lease_history(
+        self, actor: Actor, wanted: bytes | None, service: ServiceRecord | None, at: float | None
+    ) -> list[dict[str, Any]]:
+        conditions, values = ["1"], []
+        if wanted is not None:
+            conditions.append("a.address = ?")
+            values.append(wanted)
+        if service is not None:
+            conditions.append("s.service = ?")
+            values.append(service.no)
+        if at is not None:
+            conditions.append("a.from_at <= ? AND a.until_at > ?")
+            values += [at, at]
+        query = (
+            "SELECT a.address, a.from_at, a.until_at, s.id, s.service, s.nas, s.facts FROM address_history a"
+            f" JOIN session_history s ON s.id = a.session WHERE {' AND '.join(conditions)} ORDER BY a.from_at LIMIT 1000"
+        )
+        nases = {nas.no: nas.name for nas in self._store.nases.values()}
+        found = []
+        async with (
+            aiosqlite.connect(f"file:{self._server.runtime.config.store.path}?mode=ro", uri=True) as db,
+            db.execute(query, values) as cursor,
+        ):
+            async for address, from_at, until_at, session_id, service_no, nas_no, facts in cursor:
+                owner = self._store.services_by_no.get(service_no)
+                if actor.operator is not None and (owner is None or owner.subscriber.body.operator != actor.operator):
+                    continue
+                calling = msgspec.json.decode(facts).get("calling_station")
+                found.append(
+                    {
+                        "address": views.address_text(address),
+                        "service_id": None if owner is None else owner.body.id,
+                        "session_id": str(session_id),
+                        "nas": nases.get(nas_no),
+                        "mac": None if calling is None else views.printable(bytes.fromhex(calling)),
+                        "_from": from_at,
+                        "_until": until_at,
+                    }
+                )
+        return found
+
+    # NASes and pools
+
+    def nas_list(self, actor: Actor, args: Any) -> Answer:
+        items = [self._nas(client.name) for client in self._server.clients if actor.operator in (None, client.operator)]
+        return reply(200, {"items": items, "next": None})
+
+    def _nas(self, name: str) -> dict[str, Any]:
+        client = self._server.clients.by_name[name]
+        learned = [views.nas_view(nas) for nas in self._store.nases.values() if nas.client_name == name]
+        return {
+            "name": name,
+            "address": list(client.config.address),
+            "identifier": client.config.identifier,
+            "family": client.family,
+            "operator": client.operator,
+            "coa_port": client.coa_port,
+            "message_authenticator": client.config.message_authenticator,
+            "identity": list(client.config.identity),
+            "secrets": len(client.secrets),
+            "sessions": sum(row["sessions"] for row in learned),
+            "counters": dict(zip(COUNTERS, client.counters, strict=True)),
+            "learned": learned,
+        }
+
+    def nas_show(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        client = self._server.clients.by_name.get(args["name"])
+        if client is None or actor.operator not in (None, client.operator):
+            return missing("nas", args["name"])
+        return reply(200, self._nas(client.name))
+
+    def nas_unknown(self, actor: Actor, args: Any) -> Answer:
+        items = [
+            {
+                "address": format_address(source.address),
+                "count": source.count,
+                "first_at": views.moment(source.first_at),
+                "last_at": views.moment(source.last_at),
+                "code": source.code,
+                "nas_identifier": views.printable(source.nas_identifier),
+            }
+            for source in reversed(self._server.clients.unknown.values())
+        ]
+        return reply(200, {"items": items})
+
+    def nas_message_authenticator(self, actor: Actor, args: Any) -> Answer:
+        for port in self._server.ports:
+            port.admission.learn(time.time())
+        rows = self._server.clients.report(time.time() - POSTURE_WINDOW_S)
+        items = [
+            {
+                "nas": row.client,
+                "address": format_address(row.address),
+                "with": row.with_count,
+                "without": row.without_count,
+                "last_without_at": views.moment(row.last_without_at),
+                "proxy_state": row.proxy_state,
+            }
+            for row in rows
+            if actor.operator in (None, self._server.clients.by_name[row.client].operator)
+        ]
+        return reply(200, {"items": items})
+
+    def pools(self, actor: Actor, args: Any) -> Answer:
+        return reply(200, {"items": self._server.addresses.pools.usage()})
+
+    # The server itself
+
+    def health(self, actor: Actor, args: Any) -> Answer:
+        journal = self._store.journal
+        body = {
+            "status": "ok",
+            "version": self._server.version,
+            "uptime_s": round(time.time() - self._server.started_at, 1),
+            "services": len(self._store.services),
+            "store": {"rows_ahead": journal.rows_ahead, "durable_group": journal.durable},
+        }
+        return reply(200, body)
+
+    def ready(self, actor: Actor, args: Any) -> Answer:
+        if self._server.stopping.is_set():
+            return reply(503, {"reason": "stopping"})
+        if self._store.journal.congested:
+            return reply(503, {"reason": "the store is behind"})
+        return reply(200, {"status": "ready"})
+
+    def metrics(self, actor: Actor, args: Any) -> Answer:
+        return Answer(0, 200, self._metrics.text())
+
+    def reload(self, actor: Actor, args: Any) -> Answer:
+        try:
+            changed, restart = self._server.reload()
+        except ConfigError as error:
+            return reply(422, {"errors": [str(problem) for problem in error.problems]})
+        return reply(200, {"changed": changed, "needs_restart": restart})
+
+    def stats(self, actor: Actor, args: Any) -> Answer:
+        totals = dict.fromkeys(COUNTERS, 0)
+        for client in self._server.clients:
+            for name, count in zip(COUNTERS, client.counters, strict=True):
+                totals[name] += count
+        totals["sessions"] = sum(nas.live_count for nas in self._store.nases.values())
+        totals["services"] = len(self._store.services)
+        totals["rows_ahead"] = self._store.journal.rows_ahead
+        return reply(200, totals)
+
+
+def getattr_or_item(view: Any, field: str) -> Any:
+    """A field of a view, which is a dict or a struct."""
+    return view.get(field) if isinstance(view, dict) else getattr(view, field, None)
+
+
+def matches(session: SessionRecord, wanted: dict[str, Any]) -> bool:
+    """Whether a session is among those asked for."""
+    if bool(wanted.get("ended")) != (session.state == ENDED):
+        return False
+    service, nas, user, address = (wanted.get(name) for name in ("service", "nas", "user", "address"))
+    if service is not None and (session.service is None or session.service.body.id != service):
+        return False
+    if nas is not None and nas not in (session.nas.name, session.nas.client_name):
+        return False
+    if user is not None and views.printable(session.user_name) != user:
+        return False
+    return address is None or any(
+        views.address_text(getattr(session, name)) == address for name in ADDRESS_FACTS
+    )
+
+
+def lease_rows(session: SessionRecord, wanted: bytes | None) -> Iterator[dict[str, Any]]:
+    """What a session in memory had of addresses."""
+    for name in ADDRESS_FACTS:
+        octets = getattr(session, name)
+        if octets is None or (wanted is not None and octets != wanted):
+            continue
+        yield {
+            "address": views.address_text(octets),
+            "service_id": None if session.service is None else session.service.body.id,
+            "session_id": str(session.id),
+            "nas": session.nas.name,
+            "mac": views.printable(session.calling_station),
+            "_from": session.started_at or session.authorised_at,
+            "_until": session.ended_at,
+        }
+
+
+def octets_of(text: str) -> bytes:
+    """An address, or a prefix with its length in front. Raises ValueError."""
+    if "/" in text:
+        network = ip_network(text)
+        return bytes((network.prefixlen,)) + network.network_address.packed
+    return ip_address(text).packed

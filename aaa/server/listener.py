@@ -1,0 +1,315 @@
+"""RADIUS ports: a batch in, through admission, mapping and engine, a batch out. The one place where they meet.
+
+Compiled: every packet passes through it. No task, no await, no logging call on the way of a packet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from aaa.engine.account import Accountant
+from aaa.engine.authorize import Authorizer
+from aaa.limits import DELAYED_REJECTS_MAX
+from aaa.mapping.access import AccessMapping
+from aaa.mapping.accounting import AccountingMapping
+from aaa.model.access import Attempt, Cause, Outcome, Verdict
+from aaa.radius.admission import Admission, Request
+from aaa.radius.clients import (
+    COUNT_ACCEPTS,
+    COUNT_ACCOUNTING_RESPONSES,
+    COUNT_REJECTS,
+    COUNT_STATUS_RESPONSES,
+)
+from aaa.radius.reasons import DropReason
+from aaa.state.journal import Journal
+from native.datagram import BatchSocket, Datagram
+from native.radius import Packet, decode
+
+ACCESS_ACCEPT = 2
+ACCESS_REJECT = 3
+ACCOUNTING_RESPONSE = 5
+STATUS_SERVER = 12
+
+ACCEPT = int(Verdict.ACCEPT)
+REJECT = int(Verdict.REJECT)
+SLOW = int(Verdict.SLOW)
+OVERLOAD = int(DropReason.OVERLOAD)
+NO_IDENTITY = int(DropReason.NO_IDENTITY)
+
+LATENCY_BUCKETS = 26
+"""Powers of two microseconds: bucket n counts answers within 2**n us, the last one all others."""
+
+
+class Statistics:
+    """Counters of one kind of port."""
+
+    latency: list[int]
+    latency_sum_ns: int
+    causes: list[int]
+    """Rejects by Cause; accepts under Cause.NONE."""
+    answered: int
+    late_answers: int
+
+    def __init__(self) -> None:
+        self.latency = [0] * LATENCY_BUCKETS
+        self.latency_sum_ns = 0
+        self.causes = [0] * len(Cause)
+        self.answered = 0
+        self.late_answers = 0
+
+    def observe(self, received_ns: int, sent_ns: int) -> None:
+        """Count the time from the kernel's receipt of a request to the sending of its answer."""
+        spent_ns = sent_ns - received_ns
+        if received_ns == 0 or spent_ns < 0:
+            spent_ns = 0
+        self.latency_sum_ns += spent_ns
+        spent_us = spent_ns // 1000
+        bucket = 0
+        while spent_us > 0 and bucket < LATENCY_BUCKETS - 1:
+            spent_us >>= 1
+            bucket += 1
+        self.latency[bucket] += 1
+        self.answered += 1
+
+
+class Answer:
+    """A signed answer that leaves later, and where it is remembered."""
+
+    request: Request
+    payload: bytes
+    reply: Datagram
+    due: float
+
+    def __init__(self, request: Request, payload: bytes, reply: Datagram, due: float) -> None:
+        self.request = request
+        self.payload = payload
+        self.reply = reply
+        self.due = due
+
+
+def send_late(port: Port, answers: list[Answer]) -> None:
+    """What a waiter of the journal calls."""
+    port.send_late(answers)
+
+
+class Port:
+    """What access and accounting ports have in common: a socket, its admission, its statistics."""
+
+    socket: BatchSocket
+    admission: Admission
+    statistics: Statistics
+    status_attributes: Callable[[Request], bytes]
+
+    def __init__(
+        self,
+        socket: BatchSocket,
+        admission: Admission,
+        statistics: Statistics,
+        status_attributes: Callable[[Request], bytes],
+    ) -> None:
+        self.socket = socket
+        self.admission = admission
+        self.statistics = statistics
+        self.status_attributes = status_attributes
+
+    def take(self, now: float, at: float) -> list[Request | None]:
+        """Receive one batch and admit it; retransmissions and Status-Server are answered here."""
+        count = self.socket.receive()
+        packets: list[Packet] = self.socket.slots  # type: ignore[assignment]
+        decode(packets, count)
+        admission = self.admission
+        requests = admission.admit(packets, count, now, at)
+        if admission.resends:
+            self.socket.send(admission.resends)
+            admission.resends.clear()
+        return requests
+
+    def answer_status(self, request: Request, code: int, now: float) -> Datagram:
+        """Status-Server is answered like a good request of its port (RFC 5997 §3)."""
+        payload = request.source.secret.respond(request.packet, code, self.status_attributes(request), True)
+        self.admission.duplicates.keep(request.packet, payload, now)
+        request.source.counters[COUNT_STATUS_RESPONSES] += 1
+        return request.packet.reply(payload)
+
+    def send(self, datagrams: list[Datagram]) -> None:
+        """Send all; what the kernel does not take is counted: the NAS asks again and is answered from the cache."""
+        unsent = len(datagrams) - self.socket.send(datagrams)
+        if unsent:
+            self.admission.drops[DropReason.SEND_FAILED] += unsent
+
+    def send_late(self, answers: list[Answer]) -> None:
+        """Remember and send answers that waited."""
+        now = time.monotonic()
+        datagrams: list[Datagram] = []
+        duplicates = self.admission.duplicates
+        for answer in answers:
+            duplicates.keep(answer.request.packet, answer.payload, now)
+            datagrams.append(answer.reply)
+        self.send(datagrams)
+        sent_ns = time.time_ns()
+        for answer in answers:
+            self.statistics.observe(answer.request.packet.received_ns, sent_ns)
+
+
+class AccessPort(Port):
+    """One authentication socket."""
+
+    def __init__(
+        self,
+        socket: BatchSocket,
+        admission: Admission,
+        statistics: Statistics,
+        status_attributes: Callable[[Request], bytes],
+        mapping: AccessMapping,
+        authorizer: Authorizer,
+        journal: Journal,
+        reject_delay_s: float,
+        check_slowly: Callable[[Attempt, Outcome, Callable[[bool], None]], bool],
+        note_reject: Callable[[Request, Attempt, Outcome], None],
+    ) -> None:
+        """check_slowly: starts a slow password check and later calls back with its result; False when it cannot."""
+        super().__init__(socket, admission, statistics, status_attributes)
+        self.mapping = mapping
+        self.authorizer = authorizer
+        self.journal = journal
+        self.reject_delay_s = reject_delay_s
+        self.check_slowly = check_slowly
+        self.note_reject = note_reject
+        self.delayed: deque[Answer] = deque()
+
+    def on_readable(self) -> None:
+        """Serve one batch."""
+        now = time.monotonic()
+        at = time.time()
+        requests = self.take(now, at)
+        datagrams: list[Datagram] = []
+        fresh: list[Request] = []
+        for request in requests:
+            if request is None:
+                continue
+            if request.packet.code == STATUS_SERVER:
+                datagrams.append(self.answer_status(request, ACCESS_ACCEPT, now))
+            else:
+                fresh.append(request)
+        if fresh:
+            attempts = self.mapping.to_attempts(fresh, at)
+            outcomes = self.authorizer.authorize(attempts)
+            self.finish(fresh, attempts, outcomes, datagrams, now)
+        if datagrams:
+            self.send(datagrams)
+            sent_ns = time.time_ns()
+            statistics = self.statistics
+            for request in fresh:
+                statistics.observe(request.packet.received_ns, sent_ns)
+
+    def finish(
+        self,
+        requests: list[Request],
+        attempts: list[Attempt],
+        outcomes: list[Outcome],
+        datagrams: list[Datagram],
+        now: float,
+    ) -> None:
+        """Turn outcomes into signed answers: into `datagrams` at once, or kept for later."""
+        replies = self.mapping.to_replies(requests, attempts, outcomes)
+        duplicates = self.admission.duplicates
+        causes = self.statistics.causes
+        for index in range(len(requests)):
+            request = requests[index]
+            outcome = outcomes[index]
+            packet = request.packet
+            source = request.source
+            if outcome.verdict == ACCEPT:
+                payload = source.secret.respond(packet, ACCESS_ACCEPT, replies[index], True)
+                source.counters[COUNT_ACCEPTS] += 1
+                causes[0] += 1
+                if outcome.durable:
+                    duplicates.keep(packet, payload, now)
+                    datagrams.append(packet.reply(payload))
+                else:
+                    answer = Answer(request.detach(), payload, packet.reply(payload), 0.0)
+                    self.journal.when_durable(partial(send_late, self, [answer]))
+            elif outcome.verdict == REJECT:
+                payload = source.secret.respond(packet, ACCESS_REJECT, replies[index], True)
+                source.counters[COUNT_REJECTS] += 1
+                causes[outcome.cause] += 1
+                self.note_reject(request, attempts[index], outcome)
+                if self.reject_delay_s > 0 and len(self.delayed) < DELAYED_REJECTS_MAX:
+                    due = now + self.reject_delay_s
+                    self.delayed.append(Answer(request.detach(), payload, packet.reply(payload), due))
+                else:
+                    duplicates.keep(packet, payload, now)
+                    datagrams.append(packet.reply(payload))
+            elif outcome.verdict == SLOW:
+                kept = request.detach()
+                if not self.check_slowly(attempts[index], outcome, partial(self.resume, kept, attempts[index], outcome)):
+                    self.admission.drops[OVERLOAD] += 1
+                    duplicates.forget(packet)
+
+    def resume(self, request: Request, attempt: Attempt, pending: Outcome, proved: bool) -> None:
+        """A slow check is done: the row finishes alone."""
+        outcome = self.authorizer.resume(attempt, pending, proved)
+        datagrams: list[Datagram] = []
+        self.finish([request], [attempt], [outcome], datagrams, time.monotonic())
+        if datagrams:
+            self.send(datagrams)
+            self.statistics.observe(request.packet.received_ns, time.time_ns())
+        self.journal.flush()
+
+    def release_rejects(self, now: float) -> None:
+        """Send the delayed rejects that are due; called by a timer."""
+        due: list[Answer] = []
+        while self.delayed and self.delayed[0].due <= now:
+            due.append(self.delayed.popleft())
+        if due:
+            self.send_late(due)
+
+
+class AccountingPort(Port):
+    """One accounting socket. Its answers leave when their records are durable."""
+
+    def __init__(
+        self,
+        socket: BatchSocket,
+        admission: Admission,
+        statistics: Statistics,
+        status_attributes: Callable[[Request], bytes],
+        mapping: AccountingMapping,
+        accountant: Accountant,
+        journal: Journal,
+    ) -> None:
+        super().__init__(socket, admission, statistics, status_attributes)
+        self.mapping = mapping
+        self.accountant = accountant
+        self.journal = journal
+
+    def on_readable(self) -> None:
+        """Serve one batch."""
+        now = time.monotonic()
+        at = time.time()
+        requests = self.take(now, at)
+        datagrams: list[Datagram] = []
+        fresh: list[Request] = []
+        for request in requests:
+            if request is None:
+                continue
+            if request.packet.code == STATUS_SERVER:
+                datagrams.append(self.answer_status(request, ACCOUNTING_RESPONSE, now))
+            else:
+                fresh.append(request)
+        if datagrams:
+            self.send(datagrams)
+        if not fresh:
+            return
+        self.accountant.account(self.mapping.to_records(fresh, at), at)
+        answers: list[Answer] = []
+        for request in fresh:
+            packet = request.packet
+            payload = request.source.secret.respond(packet, ACCOUNTING_RESPONSE, b"", False)
+            request.source.counters[COUNT_ACCOUNTING_RESPONSES] += 1
+            answers.append(Answer(request.detach(), payload, packet.reply(payload), 0.0))
+        self.journal.when_durable(partial(send_late, self, answers))
+        self.journal.flush()

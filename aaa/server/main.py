@@ -1,0 +1,467 @@
+"""The server: wires the rooms together, and starts, reloads and stops them. The one composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvloop
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from aaa import config as configuration
+from aaa import dictionary as dictionaries
+from aaa.config import Config
+from aaa.engine.account import Accountant
+from aaa.engine.addresses import Addresses
+from aaa.engine.authorize import AccessSettings, Authorizer
+from aaa.engine.decisions import Decisions
+from aaa.engine.liveness import Liveness
+from aaa.dictionary import Dictionary
+from aaa.errors import AaaError, ConfigError, Problem, StoreError
+from aaa.limits import SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
+from aaa.mapping import families
+from aaa.mapping.access import AccessMapping
+from aaa.mapping.accounting import AccountingMapping
+from aaa.model.access import Attempt, Cause, Outcome
+from aaa.model.records import NasRecord
+from aaa.radius.admission import ACCESS_REQUEST, ACCOUNTING_REQUEST, Admission, Request
+from aaa.radius.clients import Client, Clients, format_address
+from aaa.server import systemd
+from aaa.server.admin import Admin
+from aaa.server.disconnect import Disconnector
+from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
+from aaa.server.log import Level, Log
+from aaa.server.slow import SlowHashes
+from aaa.server.status import StatusAttributes
+from aaa.server.store_link import StoreLink
+from aaa.state import schema
+from aaa.state.load import load
+from aaa.state.seal import Sealer
+from aaa.state.store import Store
+from billing_hooks.supervisor import HttpProcess, make_settings
+from native.datagram import BatchSocket
+from native.duplicates import DuplicateCache
+from native.radius import Packet
+from native.token import TokenKey
+from policy.model import Decision
+
+VERSION = "0.1.0"
+REJECT_TICK_S = 0.02
+"""How exactly a delayed reject keeps its time."""
+TICK_S = 1.0
+
+
+@dataclass
+class Runtime:
+    """What one configuration makes of the parts that a reload exchanges."""
+
+    config: Config
+    options: dict[str, families.RenderOptions]
+    """By name of [[nas]]."""
+
+
+def access_settings(config: Config) -> AccessSettings:
+    """The engine's view of [radius]."""
+    radius = config.radius
+    return AccessSettings(
+        password_failures=radius.password_failures,
+        nas_password_failures=radius.nas_password_failures,
+        password_window_s=radius.password_window,
+        lockout_s=radius.lockout,
+        username_lower=radius.username_case == "lower",
+        username_trim=radius.username_trim,
+        strip_realms=tuple(realm.lower().encode() for realm in radius.username_strip_realms),
+        interim_interval_s=int(radius.interim_interval),
+        interim_jitter=radius.interim_jitter,
+        missed_interims=radius.missed_interims,
+        session_silence_s=radius.session_silence,
+    )
+
+
+def runtime_of(config: Config, dictionary: Dictionary) -> Runtime:
+    """Derive what rendering needs. Raises ConfigError naming the NAS whose options are wrong."""
+    pools = {pool.name for pool in config.pool}
+    options = {}
+    problems = []
+    for nas in config.nas:
+        try:
+            options[nas.name] = families.options_from(nas.family, nas.options, dictionary, pools)
+        except ValueError as error:
+            problems += [Problem(str(config.path), 0, f"nas.{nas.name}.options", line) for line in str(error).splitlines()]
+    if problems:
+        raise ConfigError(problems)
+    return Runtime(config, options)
+
+
+class Server:
+    """One running server."""
+
+    def __init__(self, config: Config) -> None:
+        """Loads the store. Raises AaaError or OSError when something needed cannot be had."""
+        self.version = VERSION
+        self.started_at = time.time()
+        self.dictionary = dictionaries.load()
+        self.runtime = runtime_of(config, self.dictionary)
+        Path(config.server.data_dir).mkdir(parents=True, exist_ok=True)
+        self.log = make_log(config)
+        assert config.store.key is not None
+        key = config.store.key.reveal()
+        self.store = Store(Sealer(key))
+        self.load_seconds = load_store(self.store, config.store.path)
+        self.clients = Clients(config.nas, config.radius.unknown_sources)
+        self.decisions = Decisions(self.store)
+        self.addresses = Addresses(self.store, config.pool)
+        settings = access_settings(config)
+        self.authorizer = Authorizer(self.store, self.decisions, self.addresses, settings)
+        self.accountant = Accountant(self.store, self.addresses)
+        self.token_key = TokenKey(derive(key, b"aaa class v1"))
+        self.access_mapping = AccessMapping(self.render, self.token_key)
+        self.accounting_mapping = AccountingMapping(self.token_key)
+        self.access_statistics = Statistics()
+        self.accounting_statistics = Statistics()
+        self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue)
+        self.disconnector = Disconnector(self.clients, self.log)
+        self.liveness = Liveness(
+            self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
+        )
+        self.ports: list[Port] = []
+        self.status_attributes = StatusAttributes(self)
+        self.admin = Admin(self)
+        self.link: StoreLink | None = None
+        self.http: HttpProcess | None = None
+        self.stopping = asyncio.Event()
+        self.exit_code = 0
+        self.bind_nases()
+
+    # Rendering and NAS records
+
+    def render(self, decision: Decision, nas_name: str) -> bytes:
+        """Reply attributes of a decision for a [[nas]]."""
+        return families.render(decision, self.runtime.options[nas_name], self.dictionary)
+
+    def show_attributes(self, attributes: bytes) -> list[tuple[str, str]]:
+        """Attributes as names and values."""
+        packet = Packet.parse(bytes((2, 0)) + (20 + len(attributes)).to_bytes(2, "big") + bytes(16) + attributes)
+        return self.dictionary.decode_packet(packet)
+
+    def nas_of(self, client: Client, address: bytes) -> NasRecord:
+        """The record of the NAS behind a source address."""
+        text = format_address(address)
+        networks = client.config.address
+        single = len(networks) == 1 and "/" not in networks[0]
+        nas = self.store.nas(client.name if single else f"{client.name}/{text}", client.name)
+        nas.address = text
+        configure_nas(nas, client, self.runtime.config)
+        return nas
+
+    def bind_nases(self) -> None:
+        """Give the loaded NAS records their configuration."""
+        for nas in self.store.nases.values():
+            client = self.clients.by_name.get(nas.client_name)
+            if client is not None:
+                configure_nas(nas, client, self.runtime.config)
+                if not nas.address:
+                    single = client.config.address[0]
+                    nas.address = nas.name.partition("/")[2] or single
+
+    # Life
+
+    async def run(self) -> int:
+        """Serve until told to stop; the process's exit code."""
+        loop = asyncio.get_running_loop()
+        config = self.runtime.config
+        self.link = StoreLink(self.store.journal, config.store.path, self.on_writer_lost)
+        await self.link.start()
+        self.open_ports(config)
+        self.http = HttpProcess(self.admin.handle, make_settings(config, VERSION), config.api.listen)
+        self.http.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self.on_reload)
+        settle_memory()
+        for port in self.ports:
+            loop.add_reader(port.socket.fd, partial(self.on_readable, port))
+        timers = [
+            loop.create_task(self.every(REJECT_TICK_S, self.release_rejects)),
+            loop.create_task(self.every(TICK_S, self.tick)),
+        ]
+        interval = systemd.watchdog_interval_s()
+        if interval is not None:
+            timers.append(loop.create_task(self.every(interval, partial(systemd.notify, "WATCHDOG=1"))))
+        systemd.notify("READY=1")
+        self.log.info(
+            "server.started",
+            f"serving {len(self.store.services)} services, {len(self.clients)} NASes",
+            auth=[port.socket.address() for port in self.ports if isinstance(port, AccessPort)],
+            acct=[port.socket.address() for port in self.ports if isinstance(port, AccountingPort)],
+            api=self.http.address,
+            load_seconds=round(self.load_seconds, 3),
+        )
+        await self.stopping.wait()
+        for timer in timers:
+            timer.cancel()
+        await self.stop()
+        return self.exit_code
+
+    def open_ports(self, config: Config) -> None:
+        """Bind every address; one that this machine does not have is skipped with a warning while another works."""
+        radius = config.radius
+        duplicates = DuplicateCache(radius.duplicate_entries, radius.duplicate_lifetime)
+        for address in radius.listen:
+            try:
+                auth = bind(address, radius.auth_port, config)
+                acct = bind(address, radius.acct_port, config)
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
+                self.log.warning("server.no_address", f"this machine has no address {address}; not listening there")
+                continue
+            budget = radius.response_budget
+            self.ports.append(
+                AccessPort(
+                    auth,
+                    Admission(self.clients, duplicates, ACCESS_REQUEST, budget, self.nas_of),
+                    self.access_statistics,
+                    self.status_attributes,
+                    self.access_mapping,
+                    self.authorizer,
+                    self.store.journal,
+                    radius.reject_delay,
+                    self.hashes.check,
+                    self.note_reject,
+                )
+            )
+            self.ports.append(
+                AccountingPort(
+                    acct,
+                    Admission(self.clients, duplicates, ACCOUNTING_REQUEST, budget, self.nas_of),
+                    self.accounting_statistics,
+                    self.status_attributes,
+                    self.accounting_mapping,
+                    self.accountant,
+                    self.store.journal,
+                )
+            )
+        if not self.ports:
+            raise OSError(errno.EADDRNOTAVAIL, f"none of radius.listen {list(radius.listen)} is an address of this machine")
+
+    def on_readable(self, port: Port) -> None:
+        """One batch; afterwards what it owes to the disk is sent, and displaced sessions are disconnected."""
+        journal = self.store.journal
+        if journal.congested and isinstance(port, AccountingPort):
+            # The kernel's buffer holds what comes meanwhile; what waits too long there is dropped as too late.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(port.socket.fd)
+            journal.when_durable(partial(loop.add_reader, port.socket.fd, partial(self.on_readable, port)))
+            return
+        port.on_readable()
+        journal.flush()
+        if self.authorizer.displaced:
+            displaced = self.authorizer.displaced
+            self.authorizer.displaced = []
+            for session in displaced:
+                self.disconnector.disconnect(session)
+
+    async def every(self, seconds: float, action: Callable[[], None]) -> None:
+        """Call `action` again and again."""
+        while True:
+            await asyncio.sleep(seconds)
+            action()
+
+    def release_rejects(self) -> None:
+        """Delayed rejects whose time has come."""
+        now = time.monotonic()
+        for port in self.ports:
+            if isinstance(port, AccessPort):
+                port.release_rejects(now)
+
+    def tick(self) -> None:
+        """Once a second: learned postures, silent sessions and NASes, the log's repeated lines."""
+        at = time.time()
+        for port in self.ports:
+            port.admission.learn(at)
+        self.liveness.tick(at)
+        self.store.journal.flush()
+        self.log.tick()
+
+    def on_writer_lost(self) -> None:
+        """Commits fail for good: memory is ahead of the disk, so answer nothing more and let the supervisor restart us."""
+        self.log.error("store.writer_lost", "the store cannot be written; stopping so that a restart reloads what is durable")
+        self.exit_code = 1
+        self.stopping.set()
+
+    async def stop(self) -> None:
+        """Take no more packets, answer what is in work, make everything durable."""
+        systemd.notify("STOPPING=1")
+        loop = asyncio.get_running_loop()
+        for port in self.ports:
+            loop.remove_reader(port.socket.fd)
+        if self.http is not None:
+            await self.http.stop()
+        if self.link is not None:
+            if self.exit_code == 0:
+                for port in self.ports:
+                    if isinstance(port, AccessPort):
+                        port.release_rejects(float("inf"))
+                if not await self.link.drain(self.runtime.config.server.stop_timeout):
+                    self.log.error("store.drain_failed", "not everything could be written in time; it was not acknowledged")
+            await self.link.stop()
+        self.hashes.close()
+        for port in self.ports:
+            port.socket.close()
+        self.log.info("server.stopped")
+        self.log.close()
+
+    # Reload
+
+    def on_reload(self) -> None:
+        """SIGHUP: a bad configuration changes nothing."""
+        systemd.reloading()
+        try:
+            changed, restart = self.reload()
+        except ConfigError as error:
+            for problem in error.problems:
+                self.log.error("config.problem", str(problem))
+        else:
+            self.log.info("config.reloaded", changed=changed, needs_restart=restart)
+        systemd.notify("READY=1")
+
+    def reload(self) -> tuple[list[str], list[str]]:
+        """Read the configuration again and apply what can change live: (sections changed, keys that need a restart).
+
+        Raises ConfigError, and changes nothing, when the file has problems.
+        """
+        old = self.runtime.config
+        new = configuration.load(old.path)
+        runtime = runtime_of(new, self.dictionary)
+        changed = [name for name in ("nas", "radius", "token", "pool", "api", "log") if getattr(old, name) != getattr(new, name)]
+        self.runtime = runtime
+        self.clients.reconfigure(new.nas)
+        self.clients.unknown_count = new.radius.unknown_sources
+        self.access_mapping.rendered.clear()
+        at = time.time()
+        for port in self.ports:
+            port.admission.reconfigure(at)
+            port.admission.budget_ns = int(new.radius.response_budget * 1e9)
+            if isinstance(port, AccessPort):
+                port.reject_delay_s = new.radius.reject_delay
+        settings = access_settings(new)
+        self.authorizer.use(settings)
+        self.liveness.use(settings, new.radius.nas_silence)
+        self.addresses.reconfigure(new.pool)
+        self.bind_nases()
+        if self.http is not None:
+            self.http.use_settings(make_settings(new, VERSION))
+        self.log.level = Level[new.log.level.upper()]
+        self.log.reopen()
+        self.store.journal.flush()
+        return changed, configuration.restart_needed(old, new)
+
+    # What is told
+
+    def note_reject(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        """One line per refused login; a flood of the same is summed up."""
+        self.log.info(
+            "auth.reject",
+            outcome.message,
+            repeat=(attempt.user_name, attempt.nas.no),
+            user=attempt.user_name,
+            nas=attempt.nas.name,
+            nas_ip=attempt.nas.address,
+            calling_station_id=attempt.calling_station,
+            reason=Cause(outcome.cause).name.lower(),
+            service=None if outcome.service is None else outcome.service.body.id,
+        )
+
+    def note_event(self, kind: str, subject: str, at: float, body: dict[str, object]) -> None:
+        """An event: durable with the change that caused it, and a line in the log."""
+        self.store.emit(kind, subject, at, body)
+        self.log.info(kind, subject, **body)
+
+
+def configure_nas(nas: NasRecord, client: Client, config: Config) -> None:
+    """Copy what the engine needs of a [[nas]] entry."""
+    nas.family = client.family
+    nas.operator = client.operator
+    nas.allow_mac = client.allow_mac
+    nas.allow_circuit = client.allow_circuit
+    nas.enforce_adopted = client.adopt == "enforce"
+    nas.swap_octets = client.swap_octets
+    nas.trust_event_time = client.event_timestamp
+    nas.limit_action = client.simultaneous_use or config.radius.simultaneous_use
+
+
+def bind(address: str, port: int, config: Config) -> BatchSocket:
+    """One RADIUS socket with its slots."""
+    slots = [Packet() for _ in range(UDP_BATCH_COUNT_MAX)]
+    return BatchSocket(
+        str(ip_address(address)),
+        port,
+        slots,  # type: ignore[arg-type]
+        receive_buffer_bytes=config.radius.receive_buffer,
+        send_buffer_bytes=config.radius.send_buffer,
+    )
+
+
+def derive(key: bytes, purpose: bytes) -> bytes:
+    """A key of its own for each purpose."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(key)
+
+
+def load_store(store: Store, path: str) -> float:
+    """Open, migrate and load; seconds taken. Raises StoreError."""
+    started = time.monotonic()
+    try:
+        db = schema.connect(path)
+        try:
+            schema.migrate(db)
+            gc.disable()
+            load(store, db, time.time())
+        finally:
+            gc.enable()
+            db.close()
+    except (sqlite3.Error, ValueError) as error:
+        raise StoreError(f"{path}: {error}") from None
+    return time.monotonic() - started
+
+
+def settle_memory() -> None:
+    """Keep the collector away from what was loaded: a full collection over a million services takes 0.2 s."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1_000_000)
+
+
+def make_log(config: Config) -> Log:
+    """The log that [log] asks for."""
+    settings = config.log
+    destination: int | str = settings.file if settings.destination == "file" else 1
+    return Log(destination, level=Level[settings.level.upper()], text=settings.format == "text")
+
+
+def serve(path: str | os.PathLike[str]) -> int:
+    """Load the configuration and serve until stopped; the exit code. Problems are printed."""
+    try:
+        config = configuration.load(path)
+        for warning in config.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+
+        async def main() -> int:
+            return await Server(config).run()
+
+        return uvloop.run(main())
+    except (AaaError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1

@@ -1,0 +1,143 @@
+"""What the API shows of records: plain data without secrets. Knows the records and no question."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+
+from aaa.credential.identity import format_mac, show_circuit
+from aaa.credential.verifier import Scheme, Verifier
+from aaa.engine.decisions import epoch
+from aaa.model.records import ACTIVE, ENDED, PENDING, CredentialRecord, NasRecord, ServiceRecord, SessionRecord
+from policy.model import Decision
+
+STATES = {PENDING: "pending", ACTIVE: "active", ENDED: "ended"}
+SERVICE_MOMENTS = ("activated_at", "expires_at", "grace_until")
+
+
+def moment(at: float | None) -> str | None:
+    """RFC 3339 in UTC; None for never."""
+    if not at:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def printable(octets: bytes | None) -> str | None:
+    """Text where it is text, else 0x and hex."""
+    return None if octets is None else show_circuit(octets)
+
+
+def address_text(octets: bytes | None) -> str | None:
+    """An address of 4 or 16 octets, or a prefix of 17."""
+    if octets is None:
+        return None
+    if len(octets) == 17:
+        return f"{ip_address(octets[1:])}/{octets[0]}"
+    return str(ip_address(octets))
+
+
+def service_view(service: ServiceRecord) -> dict[str, Any]:
+    """A service as it was pushed, without credentials."""
+    body = msgspec.to_builtins(service.body)
+    body["state"] = service.body.state
+    for name in SERVICE_MOMENTS:
+        if name in body:
+            body[name] = moment(epoch(getattr(service.body, name)))
+    return {"id": service.body.id, **body}
+
+
+def credential_view(credential: CredentialRecord) -> dict[str, Any]:
+    """A credential without its secret."""
+    if credential.kind == "password":
+        assert isinstance(credential.verifier, Verifier)
+        name = credential.key.decode("utf-8", "replace")
+        return {"type": "password", "username": name, "scheme": Scheme(credential.verifier.scheme).name.lower()}
+    if credential.kind == "mac":
+        return {"type": "mac", "mac": format_mac(credential.key)}
+    size = int.from_bytes(credential.key[:2], "big")
+    circuit, remote = credential.key[2 : 2 + size], credential.key[2 + size :]
+    view = {"type": "circuit"}
+    if circuit:
+        view["circuit_id"] = show_circuit(circuit)
+    if remote:
+        view["remote_id"] = show_circuit(remote)
+    return view
+
+
+def decision_view(decision: Decision) -> dict[str, Any]:
+    """A decision; moments as text."""
+    view: dict[str, Any] = msgspec.to_builtins(decision)
+    if decision.valid_until is not None:
+        view["valid_until"] = moment(decision.valid_until)
+    return view
+
+
+def desired_view(decision: Decision) -> dict[str, Any]:
+    """What of a decision a live session runs under."""
+    return {
+        "grant": decision.grant,
+        "reason": decision.reason,
+        "rate": msgspec.to_builtins(decision.rate),
+        "walled_garden": decision.walled_garden,
+    }
+
+
+def session_view(session: SessionRecord) -> dict[str, Any]:
+    """A session with everything that is known of it."""
+    view: dict[str, Any] = {
+        "id": str(session.id),
+        "protocol": "radius",
+        "state": STATES[session.state],
+        "service_id": session.service.body.id if session.service is not None else None,
+        "nas": session.nas.name,
+        "user_name": printable(session.user_name),
+        "acct_session_id": printable(session.key),
+        "adopted": session.adopted,
+        "authorised_at": moment(session.authorised_at),
+        "started_at": moment(session.started_at),
+        "updated_at": moment(session.updated_at),
+        "ended_at": moment(session.ended_at),
+        "session_time_s": session.session_time_s,
+        "usage": usage_view(session.input_octets, session.output_octets),
+        "framed_ip": address_text(session.framed_ip),
+        "framed_ipv6": address_text(session.framed_ipv6),
+        "framed_prefix": address_text(session.framed_prefix),
+        "delegated_prefix": address_text(session.delegated_prefix),
+        "calling_station_id": printable(session.calling_station),
+        "called_station_id": printable(session.called_station),
+        "nas_port_id": printable(session.nas_port_id),
+        "circuit_id": printable(session.circuit_id),
+        "remote_id": printable(session.remote_id),
+    }
+    if session.state == ENDED:
+        view["terminate_cause"] = session.terminate_cause
+        view["ended_by_nas"] = session.ended_by_nas
+    return view
+
+
+def usage_view(input_octets: int, output_octets: int) -> dict[str, int]:
+    """Octets; input is from the subscriber."""
+    return {
+        "input_octets": input_octets,
+        "output_octets": output_octets,
+        "total_octets": input_octets + output_octets,
+    }
+
+
+def nas_view(nas: NasRecord) -> dict[str, Any]:
+    """A network access server as learned."""
+    return {
+        "name": nas.name,
+        "client": nas.client_name,
+        "address": nas.address,
+        "family": nas.family,
+        "operator": nas.operator,
+        "sessions": nas.live_count,
+        "last_accounting_at": moment(nas.last_accounting_at),
+        "restarted_at": moment(nas.restarted_at),
+        "down": nas.down,
+        "sends_gigawords": nas.sends_gigawords,
+    }

@@ -1,0 +1,404 @@
+"""Plans, subscribers, services and credentials as a fold over sync operations.
+
+An operation is checked whole before anything changes; its answer says applied, stale, conflict or error. Deterministic.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import msgspec
+
+from aaa.credential.identity import circuit_key, parse_circuit, parse_mac
+from aaa.credential.verifier import from_password
+from aaa.errors import AaaError
+from aaa.model.entities import (
+    SERVICE_TRANSITIONS,
+    Circuit,
+    Credential,
+    Mac,
+    Password,
+    Service,
+    Subscriber,
+)
+from aaa.model.operations import Operation, Result
+from aaa.model.records import CredentialRecord, PlanRecord, ServiceRecord, SubscriberRecord
+from aaa.state.schema import Row
+from aaa.state.sessions import turn_cycle
+from aaa.state.store import Store, service_row
+from policy.model import Plan
+
+
+class Refused(Exception):
+    """An operation that cannot be applied; becomes an `error` result."""
+
+    def __init__(self, error: str, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.error = error
+        self.detail = detail
+        self.field = field
+
+
+class Settled(Exception):
+    """An operation that changes nothing: `stale` or `conflict`."""
+
+    def __init__(self, status: str, revision: int) -> None:
+        super().__init__(status)
+        self.status = status
+        self.revision = revision
+
+
+def apply_operation(store: Store, operation: Operation, operator: str | None, at: float) -> Result:
+    """Apply one sync operation. operator: the scope of whoever asks; None: all. at: epoch seconds."""
+    kind, entity_id = operation.kind, operation.id
+    try:
+        if not 1 <= len(entity_id) <= 253:
+            raise Refused("invalid", "an id has 1 to 253 characters", "$.id")
+        revision = APPLY[kind](store, operation, operator, at)
+    except Settled as settled:
+        status: Any = settled.status
+        return Result(kind, entity_id, status, settled.revision)
+    except Refused as refused:
+        return Result(kind, entity_id, "error", None, refused.error, refused.detail, refused.field)
+    return Result(kind, entity_id, "applied", revision)
+
+
+def settle(store: Store, kind: str, entity_id: str, revision: int, stored: int | None, same: bool) -> None:
+    """Refuse what is not newer than what is stored or buried."""
+    buried = store.tombstones.get((kind, entity_id))
+    if stored is None:
+        if buried is not None and revision <= buried:
+            raise Settled("stale", buried)
+    elif revision < stored or (revision == stored and same):
+        raise Settled("stale", stored)
+    elif revision == stored:
+        raise Settled("conflict", stored)
+
+
+def value_of(operation: Operation, stored: Any | None, struct: type[Any]) -> Any:
+    """The whole entity that a put or patch asks for."""
+    value = operation.value
+    if value is None:
+        raise Refused("invalid", "a put or patch needs a value", "$.value")
+    if operation.revision is not None:
+        value = {**value, "revision": operation.revision}
+    if "revision" not in value:
+        raise Refused("invalid", "missing; every change carries a revision that only grows", "$.revision")
+    if value.get("id", operation.id) != operation.id:
+        raise Refused("invalid", f"id {value['id']!r} differs from the operation's {operation.id!r}", "$.id")
+    if operation.op == "patch":
+        if stored is None:
+            raise Refused("not_found", f"no {operation.kind} {operation.id!r} to patch")
+        merged = {**msgspec.to_builtins(stored, builtin_types=(datetime,)), **value}
+        value = {name: part for name, part in merged.items() if part is not None}
+    try:
+        return msgspec.convert({**value, "id": operation.id}, struct, builtin_types=(datetime,))
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `")
+        raise Refused("invalid", detail, path.rstrip("`") or "$") from None
+
+
+def revision_of(operation: Operation) -> int:
+    """The revision of a delete or state operation."""
+    revision = operation.revision
+    if revision is None and operation.value is not None:
+        revision = operation.value.get("revision")
+    if not isinstance(revision, int) or revision < 0:
+        raise Refused("invalid", "missing; every change carries a revision that only grows", "$.revision")
+    return revision
+
+
+def bury(store: Store, kind: str, entity_id: str, revision: int) -> None:
+    """Leave a tombstone: an older push must not bring the entity back."""
+    store.tombstones[kind, entity_id] = revision
+    store.journal.append(Row.TOMBSTONE, (kind, entity_id, revision))
+
+
+def exhume(store: Store, kind: str, entity_id: str) -> None:
+    """A newer revision brings the entity back."""
+    if store.tombstones.pop((kind, entity_id), None) is not None:
+        store.journal.append(Row.TOMBSTONE_DELETE, (kind, entity_id))
+
+
+def delete_revision(store: Store, operation: Operation, stored: int | None) -> int:
+    """Check a delete's revision against what is stored or buried."""
+    revision = revision_of(operation)
+    if stored is None:
+        buried = store.tombstones.get((operation.kind, operation.id))
+        if buried is not None and revision <= buried:
+            raise Settled("stale", buried)
+        if buried is None:
+            raise Refused("not_found", f"no {operation.kind} {operation.id!r}")
+    elif revision < stored:
+        raise Settled("stale", stored)
+    elif revision == stored:
+        raise Settled("conflict", stored)
+    return revision
+
+
+# Plans
+
+
+def apply_plan(store: Store, operation: Operation, operator: str | None, at: float) -> int:
+    record = store.plans.get(operation.id)
+    stored = record.body.revision if record is not None else None
+    if operator is not None:
+        raise Refused("forbidden", "plans are shared by all operators: a token without operator scope is needed")
+    if operation.op == "delete":
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            if record.services:
+                raise Refused("in_use", f"{record.services} services have this plan")
+            del store.plans[operation.id]
+            store.journal.append(Row.PLAN_DELETE, (record.no,))
+        bury(store, "plan", operation.id, revision)
+        return revision
+    if operation.op == "state":
+        raise Refused("invalid", "a plan has no state", "$.op")
+    plan: Plan = value_of(operation, record.body if record is not None else None, Plan)
+    settle(store, "plan", operation.id, plan.revision, stored, record is not None and record.body == plan)
+    exhume(store, "plan", operation.id)
+    if record is None:
+        record = PlanRecord(store.next_no(), plan)
+        store.plans[operation.id] = record
+    record.body = plan
+    record.version += 1
+    store.journal.append(Row.PLAN, (record.no, msgspec.json.encode(plan).decode()))
+    return plan.revision
+
+
+# Subscribers
+
+
+def apply_subscriber(store: Store, operation: Operation, operator: str | None, at: float) -> int:
+    record = store.subscribers.get(operation.id)
+    stored = record.body.revision if record is not None else None
+    check_scope(operator, record.body.operator if record is not None else None)
+    if operation.op == "delete":
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            if record.services:
+                raise Refused("in_use", f"{len(record.services)} services belong to this subscriber")
+            del store.subscribers[operation.id]
+            store.journal.append(Row.SUBSCRIBER_DELETE, (record.no,))
+        bury(store, "subscriber", operation.id, revision)
+        return revision
+    if operation.op == "state":
+        raise Refused("invalid", "a subscriber has no state; its services have", "$.op")
+    body: Subscriber = value_of(operation, record.body if record is not None else None, Subscriber)
+    check_scope(operator, body.operator)
+    settle(store, "subscriber", operation.id, body.revision, stored, record is not None and record.body == body)
+    if record is not None and record.services and record.body.operator != body.operator:
+        raise Refused("invalid", "a subscriber with services cannot move to another operator", "$.operator")
+    exhume(store, "subscriber", operation.id)
+    if record is None:
+        record = SubscriberRecord(store.next_no(), body)
+        store.subscribers[operation.id] = record
+    record.body = body
+    record.version += 1
+    store.journal.append(Row.SUBSCRIBER, (record.no, msgspec.json.encode(body).decode()))
+    return body.revision
+
+
+def check_scope(operator: str | None, found: str | None) -> None:
+    """A token of one operator neither changes nor learns of another's."""
+    if operator is not None and found is not None and found != operator:
+        raise Refused("forbidden", "this belongs to another operator")
+
+
+# Services
+
+
+def apply_service(store: Store, operation: Operation, operator: str | None, at: float) -> int:
+    record = store.services.get(operation.id)
+    stored = record.body.revision if record is not None else None
+    check_scope(operator, record.subscriber.body.operator if record is not None else None)
+    if operation.op == "delete":
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            drop_service(store, record)
+        bury(store, "service", operation.id, revision)
+        return revision
+    if operation.op == "state":
+        value = operation.value or {}
+        unknown = set(value) - {"state", "revision", "reason"}
+        if unknown or "state" not in value:
+            raise Refused("invalid", "a state operation has state, revision and reason", "$.value")
+        operation = Operation(
+            "patch", "service", operation.id, {"state": value["state"]}, revision_of(operation)
+        )
+    body: Service = value_of(operation, record.body if record is not None else None, Service)
+    credentials = body.credentials
+    body.credentials = None
+    usage = body.usage
+    body.usage = None
+    subscriber = store.subscribers.get(body.subscriber_id)
+    plan = store.plans.get(body.plan_id)
+    same = record is not None and record.body == body and (credentials is None or same_credentials(record, credentials))
+    settle(store, "service", operation.id, body.revision, stored, same)
+    if subscriber is None:
+        raise Refused("missing_reference", f"no subscriber {body.subscriber_id!r}", "$.subscriber_id")
+    check_scope(operator, subscriber.body.operator)
+    if plan is None:
+        raise Refused("missing_reference", f"no plan {body.plan_id!r}", "$.plan_id")
+    if record is not None:
+        if record.subscriber is not subscriber:
+            raise Refused("invalid", "a service cannot move to another subscriber", "$.subscriber_id")
+        if body.state != record.body.state and body.state not in SERVICE_TRANSITIONS[record.body.state]:
+            allowed = ", ".join(SERVICE_TRANSITIONS[record.body.state]) or "none"
+            raise Refused(
+                "invalid_transition", f"{record.body.state} -> {body.state} is impossible; allowed: {allowed}", "$.state"
+            )
+    check_addresses(body)
+    made = None
+    if credentials is not None:
+        made = make_credentials(store, record, subscriber.body.operator, credentials)
+    exhume(store, "service", operation.id)
+    # One string object each for what a million services share.
+    body.plan_id, body.subscriber_id = plan.body.id, subscriber.body.id
+    if body.id == body.subscriber_id:
+        body.id = body.subscriber_id
+    if record is None:
+        record = ServiceRecord(store.next_no(), body, subscriber, plan)
+        store.services[body.id] = record
+        store.services_by_no[record.no] = record
+        subscriber.services = (*subscriber.services, record)
+        plan.services += 1
+        turn_cycle(record, at)
+        if usage is not None:
+            record.input_octets, record.output_octets = usage.input_octets, usage.output_octets
+            store.touch_usage(record)
+    elif record.plan is not plan:
+        record.plan.services -= 1
+        plan.services += 1
+        record.plan = plan
+        # The sum of versions must never come back to an old value under another plan.
+        record.version += 1
+        record.decided_version = -1
+    record.body = body
+    record.version += 1
+    record.decision = None
+    if made is not None:
+        replace_credentials(store, record, made)
+    store.journal.append(Row.SERVICE, service_row(store.sealer, record))
+    return body.revision
+
+
+def drop_service(store: Store, record: ServiceRecord) -> None:
+    """Take a service out of every index; its live sessions stay until they end, owned by nobody."""
+    replace_credentials(store, record, ())
+    del store.services[record.body.id]
+    del store.services_by_no[record.no]
+    subscriber = record.subscriber
+    subscriber.services = tuple(service for service in subscriber.services if service is not record)
+    record.plan.services -= 1
+    if record.live is not None:
+        for session in list(record.live.sessions):
+            session.service = None
+        record.live = None
+    store.journal.append(Row.SERVICE_DELETE, (record.no,))
+
+
+def check_addresses(body: Service) -> None:
+    """Static addresses are what they claim to be."""
+    for name, parse in (("static_ip", ip_address), ("static_prefix", ip_network)):
+        text = getattr(body, name)
+        if text is None:
+            continue
+        try:
+            parse(text)
+        except ValueError as error:
+            raise Refused("invalid", str(error), f"$.{name}") from None
+
+
+# Credentials
+
+
+def apply_credentials(store: Store, operation: Operation, operator: str | None, at: float) -> int:
+    record = store.services.get(operation.id)
+    if record is None:
+        raise Refused("missing_reference", f"no service {operation.id!r}", "$.id")
+    check_scope(operator, record.subscriber.body.operator)
+    if operation.op not in ("put", "delete"):
+        raise Refused("invalid", "credentials are put whole or deleted", "$.op")
+    credentials: list[Credential] = []
+    if operation.op == "put":
+        value = operation.value or {}
+        try:
+            credentials = msgspec.convert(value.get("credentials"), list[Credential])
+        except msgspec.ValidationError as error:
+            detail, _, path = str(error).partition(" - at `$")
+            raise Refused("invalid", detail, f"$.credentials{path.rstrip('`')}") from None
+    made = make_credentials(store, record, record.subscriber.body.operator, tuple(credentials))
+    replace_credentials(store, record, made)
+    store.journal.append(Row.SERVICE, service_row(store.sealer, record))
+    return record.body.revision
+
+
+def make_credentials(
+    store: Store, record: ServiceRecord | None, operator: str, credentials: tuple[Credential, ...]
+) -> tuple[CredentialRecord, ...]:
+    """Records of pushed credentials, checked for form and uniqueness; not yet in the indexes."""
+    made: list[CredentialRecord] = []
+    for position, credential in enumerate(credentials):
+        field = f"$.credentials[{position}]"
+        try:
+            kind, key, verifier = read_credential(credential)
+        except (AaaError, ValueError) as error:
+            raise Refused("invalid", str(error), field) from None
+        taken = store.index_of(kind, operator).get(key)
+        if taken is not None and taken.service is not record:
+            raise Refused("duplicate_credential", f"this {kind} already names service {taken.service.body.id!r}", field)
+        if any(other.kind == kind and other.key == key for other in made):
+            raise Refused("duplicate_credential", f"this {kind} is given twice", field)
+        made.append(CredentialRecord(record, kind, key, verifier))  # type: ignore[arg-type]
+    return tuple(made)
+
+
+def read_credential(credential: Credential) -> tuple[str, bytes, object]:
+    """(kind, key as the network sends it, verifier or None). Raises ValueError or CredentialError."""
+    if isinstance(credential, Password):
+        return "password", credential.username.encode(), from_password(credential)
+    if isinstance(credential, Mac):
+        return "mac", parse_mac(credential.mac), None
+    assert isinstance(credential, Circuit)
+    key = circuit_key(optional_circuit(credential.circuit_id), optional_circuit(credential.remote_id, "remote_id"))
+    if key is None:
+        raise ValueError("a circuit needs circuit_id, remote_id or both")
+    return "circuit", key, None
+
+
+def optional_circuit(text: str | None, field: str = "circuit_id") -> bytes | None:
+    """Octets of one part of a circuit credential."""
+    return None if text is None else parse_circuit(text, field)
+
+
+def same_credentials(record: ServiceRecord, credentials: tuple[Credential, ...]) -> bool:
+    """Whether a push repeats the stored credentials."""
+    try:
+        pushed = [read_credential(credential) for credential in credentials]
+    except (AaaError, ValueError):
+        return False
+    return pushed == [(credential.kind, credential.key, credential.verifier) for credential in record.credentials]
+
+
+def replace_credentials(store: Store, record: ServiceRecord, made: tuple[CredentialRecord, ...]) -> None:
+    """Swap a service's credentials in the indexes."""
+    operator = record.subscriber.body.operator
+    for credential in record.credentials:
+        store.index_of(credential.kind, operator).pop(credential.key, None)
+    for credential in made:
+        credential.service = record
+        store.index_of(credential.kind, operator)[credential.key] = credential
+    record.credentials = made
+
+
+APPLY = {
+    "plan": apply_plan,
+    "subscriber": apply_subscriber,
+    "service": apply_service,
+    "credentials": apply_credentials,
+}
+"""By kind of entity. Each returns the stored revision, or raises Settled or Refused."""

@@ -1,0 +1,119 @@
+"""Start-up: read what is durable back into memory. Knows the schema and the records."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from aaa.credential.verifier import Scheme, Verifier
+from aaa.model.entities import Service, Subscriber
+from aaa.model.records import ENDED, CredentialRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord, SubscriberRecord
+from aaa.state.sessions import turn_cycle
+from aaa.state.store import CREDENTIALS_DECODER, Store, restore_facts
+from policy.model import Plan
+
+
+def load(store: Store, db: sqlite3.Connection, at: float) -> None:
+    """Fill an empty store. Raises StoreError when the sealing key is not the one the store was written with."""
+    load_entities(store, db, at)
+    load_sessions(store, db)
+    store.lease_rows = db.execute(
+        "SELECT pool, address, service, slot, session, bound_at, released_at FROM lease"
+    ).fetchall()
+
+
+def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
+    """Plans, subscribers, services with credentials and balances, tombstones."""
+    plans: dict[int, PlanRecord] = {}
+    decode_plan = msgspec.json.Decoder(Plan).decode
+    for no, body in db.execute("SELECT no, body FROM plan ORDER BY no"):
+        plan = PlanRecord(no, decode_plan(body))
+        plans[no] = store.plans[plan.body.id] = plan
+    subscribers: dict[int, SubscriberRecord] = {}
+    decode_subscriber = msgspec.json.Decoder(Subscriber).decode
+    for no, body in db.execute("SELECT no, body FROM subscriber ORDER BY no"):
+        subscriber = SubscriberRecord(no, decode_subscriber(body))
+        subscriber.body.operator = intern(store, subscriber.body.operator)
+        subscribers[no] = store.subscribers[subscriber.body.id] = subscriber
+
+    decode_service = msgspec.json.Decoder(Service).decode
+    services, by_no = store.services, store.services_by_no
+    rows = db.execute("SELECT no, subscriber, plan, body, credentials FROM service ORDER BY no")
+    for no, subscriber_no, plan_no, text, credentials in rows:
+        owner, plan = subscribers[subscriber_no], plans[plan_no]
+        body = decode_service(text)
+        body.subscriber_id, body.plan_id = owner.body.id, plan.body.id
+        if body.id == body.subscriber_id:
+            body.id = body.subscriber_id
+        record = ServiceRecord(no, body, owner, plan)
+        services[body.id] = by_no[no] = record
+        owner.services = (*owner.services, record) if owner.services else (record,)
+        plan.services += 1
+        if credentials is not None:
+            load_credentials(store, record, credentials)
+    rows = db.execute("SELECT service, cycle_starts_at, cycle_ends_at, input_octets, output_octets FROM usage")
+    for no, starts, ends, input_octets, output_octets in rows:
+        service = by_no.get(no)
+        if service is not None:
+            service.cycle_starts_at, service.cycle_ends_at = starts, ends
+            service.input_octets, service.output_octets = input_octets, output_octets
+    for kind, entity_id, revision in db.execute("SELECT kind, id, revision FROM tombstone"):
+        store.tombstones[kind, entity_id] = revision
+    tables = ("plan", "subscriber", "service", "nas")
+    store.last_no = max(db.execute(f"SELECT coalesce(max(no), 0) FROM {table}").fetchone()[0] for table in tables)
+
+
+def intern(store: Store, operator: str) -> str:
+    """One string object for an operator's name."""
+    for known in store.passwords:
+        if known == operator:
+            return known
+    store.index_of("password", operator)
+    return operator
+
+
+def load_credentials(store: Store, record: ServiceRecord, text: str) -> None:
+    """Unseal and index one service's credentials."""
+    context = b"service:%d" % record.no
+    operator = record.subscriber.body.operator
+    made = []
+    for sealed in CREDENTIALS_DECODER.decode(text):
+        verifier = None
+        if sealed.sealed is not None and sealed.scheme is not None:
+            verifier = Verifier(Scheme(sealed.scheme), store.sealer.unseal(sealed.sealed, context))
+        credential = CredentialRecord(record, sealed.kind, bytes.fromhex(sealed.key), verifier)
+        store.index_of(credential.kind, operator)[credential.key] = credential
+        made.append(credential)
+    record.credentials = tuple(made)
+
+
+def load_sessions(store: Store, db: sqlite3.Connection) -> None:
+    """NASes, live sessions, and those that ended lately."""
+    nases = {}
+    for no, body in db.execute("SELECT no, body FROM nas ORDER BY no"):
+        facts = msgspec.json.decode(body)
+        nases[no] = store.nases[facts["name"]] = NasRecord(no, facts["name"], facts["client"])
+    columns = (
+        "id, service, nas, key, user_name, facts, state, started_at, updated_at, heard_at, ended_at, terminate_cause,"
+        " ended_by_nas, session_time_s, input_octets, output_octets, raw_input, raw_output"
+    )
+    for row in db.execute(f"SELECT {columns} FROM session ORDER BY id"):
+        nas = nases[row[2]]
+        session = SessionRecord(row[0], nas, store.services_by_no.get(row[1]) if row[1] is not None else None)
+        session.key, session.user_name = row[3], row[4]
+        restore_facts(session, row[5])
+        session.state = row[6]
+        session.started_at, session.updated_at, session.heard_at, session.ended_at = row[7:11]
+        session.terminate_cause, session.ended_by_nas = row[11], bool(row[12])
+        session.session_time_s, session.input_octets, session.output_octets = row[13:16]
+        session.raw_input, session.raw_output = row[16:18]
+        if session.state == ENDED and nas.sessions.get(session.key) is not None:
+            store.sessions[session.id] = session
+            continue
+        store.index_session(session)
+    (newest,) = db.execute(
+        "SELECT max(coalesce((SELECT max(id) FROM session), 0), coalesce((SELECT max(id) FROM session_history), 0))"
+    ).fetchone()
+    store.last_session_id = newest
+    (store.last_event,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()

@@ -1,0 +1,298 @@
+"""The truth in memory: records, their indexes, and the rows that a change owes to the journal.
+
+Everything here is deterministic: times and secrets' sealing aside, the same commands in the same order give the same
+memory. Knows no protocol and no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from aaa.credential.verifier import Verifier
+from aaa.model.entities import Service
+from aaa.model.records import (
+    ENDED,
+    CredentialRecord,
+    Live,
+    NasRecord,
+    PlanRecord,
+    ServiceRecord,
+    SessionRecord,
+    SubscriberRecord,
+)
+from aaa.state.journal import Journal
+from aaa.state.schema import Row
+from aaa.state.seal import Sealer
+
+CLEAN, COUNTERS, WHOLE = 0, 1, 2
+
+
+class Store:
+    """Indexes over everything that is served from memory. Changed by apply functions only."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self.sealer = sealer
+        self.journal = Journal(self.collect)
+        self.plans: dict[str, PlanRecord] = {}
+        self.subscribers: dict[str, SubscriberRecord] = {}
+        self.services: dict[str, ServiceRecord] = {}
+        self.services_by_no: dict[int, ServiceRecord] = {}
+        self.tombstones: dict[tuple[str, str], int] = {}
+        self.passwords: dict[str, dict[bytes, CredentialRecord]] = {}
+        """operator -> user name -> credential"""
+        self.macs: dict[str, dict[bytes, CredentialRecord]] = {}
+        self.circuits: dict[str, dict[bytes, CredentialRecord]] = {}
+        self.nases: dict[str, NasRecord] = {}
+        self.sessions: dict[int, SessionRecord] = {}
+        """Live ones, reservations, and those that ended lately."""
+        self.last_no = 0
+        self.last_session_id = 0
+        self.last_event = 0
+        self.policy_version = 0
+        self.lease_rows: list[Any] = []
+        """Leases as loaded, until the pools take them over."""
+        self.dirty_sessions: list[SessionRecord] = []
+        self.dirty_services: list[ServiceRecord] = []
+        self.opened: list[SessionRecord] = []
+        """Sessions whose first report came since the engine last looked; likewise `ended`."""
+        self.ended: list[SessionRecord] = []
+
+    # What is new
+
+    def next_no(self) -> int:
+        """A number for a new plan, subscriber, service or NAS; never used again."""
+        self.last_no += 1
+        return self.last_no
+
+    def next_session_id(self, at: float) -> int:
+        """A session id: microseconds since the epoch, or one more than the last, so that none returns after a restart."""
+        self.last_session_id = max(self.last_session_id + 1, int(at * 1e6))
+        return self.last_session_id
+
+    def live(self, service: ServiceRecord) -> Live:
+        """What is live of a service, made on first use."""
+        live = service.live
+        if live is None:
+            live = service.live = Live()
+        return live
+
+    # Dirty records: many changes of one record within a group are one row
+
+    def touch_session(self, session: SessionRecord, dirty: int) -> None:
+        """The session's row is owed: COUNTERS or WHOLE."""
+        if session.dirty < dirty:
+            if session.dirty == CLEAN:
+                self.dirty_sessions.append(session)
+                self.journal.mark()
+            session.dirty = dirty
+
+    def touch_usage(self, service: ServiceRecord) -> None:
+        """The service's balance row is owed."""
+        if not service.dirty:
+            service.dirty = True
+            self.dirty_services.append(service)
+            self.journal.mark()
+
+    def collect(self, journal: Journal) -> None:
+        """Append the rows of all dirty records as they are now."""
+        append = journal.append
+        for session in self.dirty_sessions:
+            if session.dirty == COUNTERS:
+                append(
+                    Row.SESSION_COUNTERS,
+                    (
+                        session.updated_at,
+                        session.heard_at,
+                        session.session_time_s,
+                        session.input_octets,
+                        session.output_octets,
+                        session.raw_input,
+                        session.raw_output,
+                        session.id,
+                    ),
+                )
+            else:
+                append(Row.SESSION, session_row(session))
+            session.dirty = CLEAN
+        self.dirty_sessions.clear()
+        for service in self.dirty_services:
+            append(
+                Row.USAGE,
+                (
+                    service.no,
+                    service.cycle_starts_at,
+                    service.cycle_ends_at,
+                    service.input_octets,
+                    service.output_octets,
+                ),
+            )
+            service.dirty = False
+        self.dirty_services.clear()
+
+    # Sessions' indexes
+
+    def index_session(self, session: SessionRecord) -> None:
+        """Make the session findable by id, by its NAS's key and from its service."""
+        self.sessions[session.id] = session
+        if session.key:
+            session.nas.sessions[session.key] = session
+        if session.state != ENDED:
+            session.nas.live_count += 1
+            if session.service is not None and not session.service_session:
+                self.live(session.service).sessions.append(session)
+
+    def detach_session(self, session: SessionRecord) -> None:
+        """The session is no longer live: its service and NAS forget it as such."""
+        session.nas.live_count -= 1
+        service = session.service
+        if service is not None and service.live is not None and session in service.live.sessions:
+            service.live.sessions.remove(session)
+
+    def forget_session(self, session: SessionRecord) -> None:
+        """Drop an ended session from memory and move its row to the history."""
+        self.sessions.pop(session.id, None)
+        if session.nas.sessions.get(session.key) is session:
+            del session.nas.sessions[session.key]
+        self.journal.append(Row.SESSION_FORGET, (session.id,))
+
+    # Events
+
+    def emit(self, kind: str, subject: str, at: float, body: dict[str, Any]) -> int:
+        """Record an event; returns its sequence number."""
+        self.last_event += 1
+        text = msgspec.json.encode(body).decode()
+        self.journal.append(Row.EVENT, (self.last_event, at, kind, subject, text))
+        return self.last_event
+
+    # NASes
+
+    def nas(self, name: str, client_name: str) -> NasRecord:
+        """The record of a NAS, made and written when it is new."""
+        nas = self.nases.get(name)
+        if nas is None:
+            nas = NasRecord(self.next_no(), name, client_name)
+            self.nases[name] = nas
+            body = msgspec.json.encode({"name": name, "client": client_name}).decode()
+            self.journal.append(Row.NAS, (nas.no, body))
+        return nas
+
+    # Credentials' indexes
+
+    def index_of(self, kind: str, operator: str) -> dict[bytes, CredentialRecord]:
+        """The index of one kind of credential within one operator."""
+        by_operator = {"password": self.passwords, "mac": self.macs, "circuit": self.circuits}[kind]
+        index = by_operator.get(operator)
+        if index is None:
+            index = by_operator[operator] = {}
+        return index
+
+
+def session_row(session: SessionRecord) -> tuple[Any, ...]:
+    """The whole row of a session, in the order of the table's columns."""
+    return (
+        session.id,
+        session.service.no if session.service is not None else None,
+        session.nas.no,
+        session.key,
+        session.user_name,
+        session_facts(session),
+        session.state,
+        session.started_at,
+        session.updated_at,
+        session.heard_at,
+        session.ended_at,
+        session.terminate_cause,
+        session.ended_by_nas,
+        session.session_time_s,
+        session.input_octets,
+        session.output_octets,
+        session.raw_input,
+        session.raw_output,
+    )
+
+
+OCTET_FACTS = ("multi_key", "calling_station", "called_station", "nas_port_id", "circuit_id", "remote_id")
+ADDRESS_FACTS = ("framed_ip", "framed_ipv6", "framed_prefix", "delegated_prefix")
+
+
+def session_facts(session: SessionRecord) -> str:
+    """What seldom changes of a session, as JSON; octets are hex, addresses carry the time from which they were held."""
+    facts: dict[str, Any] = {
+        "authorised_at": session.authorised_at,
+        "interim_interval_s": session.interim_interval_s,
+    }
+    if session.adopted:
+        facts["adopted"] = True
+    if session.service_session:
+        facts["service_session"] = True
+    for name in OCTET_FACTS:
+        value = getattr(session, name)
+        if value is not None:
+            facts[name] = value.hex()
+    since = session.started_at or session.authorised_at
+    addresses = []
+    for name in ADDRESS_FACTS:
+        value = getattr(session, name)
+        if value is not None:
+            facts[name] = value.hex()
+            addresses.append([value.hex(), since])
+    if addresses:
+        facts["addresses"] = addresses
+    return msgspec.json.encode(facts).decode()
+
+
+def restore_facts(session: SessionRecord, text: str | bytes) -> None:
+    """The inverse of session_facts."""
+    facts = msgspec.json.decode(text)
+    session.authorised_at = facts.get("authorised_at", 0.0)
+    session.interim_interval_s = facts.get("interim_interval_s", 0)
+    session.adopted = facts.get("adopted", False)
+    session.service_session = facts.get("service_session", False)
+    for name in OCTET_FACTS + ADDRESS_FACTS:
+        value = facts.get(name)
+        if value is not None:
+            setattr(session, name, bytes.fromhex(value))
+
+
+class SealedCredential(msgspec.Struct, gc=False, omit_defaults=True):
+    """A credential as the store keeps it."""
+
+    kind: str
+    key: str
+    """Hex."""
+    scheme: int | None = None
+    sealed: str | None = None
+
+
+CREDENTIALS_DECODER = msgspec.json.Decoder(list[SealedCredential])
+
+
+def seal_credentials(sealer: Sealer, service: ServiceRecord) -> str | None:
+    """The stored form of a service's credentials."""
+    if not service.credentials:
+        return None
+    context = b"service:%d" % service.no
+    rows = []
+    for credential in service.credentials:
+        row = SealedCredential(credential.kind, credential.key.hex())
+        if isinstance(credential.verifier, Verifier):
+            row.scheme = int(credential.verifier.scheme)
+            row.sealed = sealer.seal(credential.verifier.secret, context)
+        rows.append(row)
+    return msgspec.json.encode(rows).decode()
+
+
+SERVICE_DECODER = msgspec.json.Decoder(Service)
+
+
+def service_row(sealer: Sealer, service: ServiceRecord) -> tuple[Any, ...]:
+    """The row of a service; its credentials are sealed into a column of their own."""
+    return (
+        service.no,
+        service.subscriber.no,
+        service.plan.no,
+        msgspec.json.encode(service.body).decode(),
+        seal_credentials(sealer, service),
+    )

@@ -1,0 +1,166 @@
+"""The aaa command against a running HTTP process."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from aaa.cli.commands import cli
+from aaa.cli.door import Door
+from tests.billing_hooks.conftest import token_of
+from tests.cli.conftest import Running
+
+
+def leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    if isinstance(command, click.Group):
+        return [leaf for name, inner in command.commands.items() for leaf in leaves(inner, (*path, name))]
+    return [(path, command)]
+
+
+@pytest.mark.parametrize(("path", "command"), leaves(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_every_command_has_help_and_json(path: tuple[str, ...], command: click.Command) -> None:
+    assert command.help
+    names = {option for parameter in command.params for option in parameter.opts}
+    assert "--json" in names or path == ("serve",)
+    assert CliRunner().invoke(cli, [*path, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(("path", "command"), leaves(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_every_command_is_documented(path: tuple[str, ...], command: click.Command) -> None:
+    text = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+    assert f"`aaa {' '.join(path)}" in text
+
+
+def test_set_makes_then_changes_and_show_tells(server: Running) -> None:
+    assert server.json("plan", "show", "home-50")["rate"] == {"down_bps": 50_000_000, "up_bps": 10_000_000}
+    changed = server.json("plan", "set", "home-50", "rate.up_bps=20000000", "name=Home")
+    assert (changed["status"], changed["revision"]) == ("applied", 2)
+    assert server.json("plan", "show", "home-50")["rate"] == {"down_bps": 50_000_000, "up_bps": 20_000_000}
+    shown = server.aaa("service", "show", "u1").stdout
+    assert "plan_id: home-50" in shown
+    assert "status.state: active" in shown
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(server: Running) -> None:
+    result = server.aaa("service", "set", "u1", "colour=red", exit_code=1)
+    assert result.stderr == "Error: $.colour: unknown field colour; known are " + result.stderr.partition("known are ")[2]
+    refused = server.aaa("plan", "show", "none", "--json", exit_code=1)
+    assert json.loads(refused.stdout)["error"] == "not_found"
+
+
+@pytest.mark.parametrize("field", ["colour", "=x", "rate..x=1", "name.x=1"])
+def test_a_field_that_is_none_is_a_usage_error(server: Running, field: str) -> None:
+    server.aaa("plan", "set", "home-50", "name=text")
+    server.aaa("plan", "set", "home-50", field, exit_code=2)
+
+
+def test_lists_are_tables_or_json(server: Running) -> None:
+    for number in range(5):
+        server.aaa("plan", "set", f"p{number}", "kind=internet")
+    assert [item["id"] for item in server.json("plan", "list", "--limit", "2")] == ["home-50", "p0"]
+    assert len(server.json("plan", "list", "--all")) == 6
+    assert [item["id"] for item in server.json("plan", "list", "--prefix", "p")] == [f"p{n}" for n in range(5)]
+    table = server.aaa("service", "list", "--state", "active", "--subscriber", "s1").stdout.splitlines()
+    assert table[0].split() == ["id", "subscriber_id", "plan_id", "state", "revision"]
+    assert table[1].split() == ["u1", "s1", "home-50", "active", "1"]
+
+
+def test_delete_uses_the_next_revision(server: Running) -> None:
+    assert "applied, revision 2" in server.aaa("service", "delete", "u1", "--yes").stdout
+    server.aaa("service", "show", "u1", exit_code=1)
+
+
+def test_a_reader_may_not_change(server: Running) -> None:
+    assert "billing" in server.aaa("plan", "set", "home-50", "name=x", role="reader", exit_code=1).stderr
+
+
+def test_network_views(server: Running) -> None:
+    server.engine.sessions = {"7": {"id": "7", "nas": "lab", "service_id": "u1"}, "8": {"id": "8", "nas": "deaf"}}
+    server.engine.leases = [{"address": "192.0.2.1", "service_id": "u1", "from": 100.0, "until": 200.0}]
+    assert "lab" in server.aaa("nas", "list").stdout
+    assert server.json("nas", "show", "lab") == {"name": "lab"}
+    server.aaa("nas", "unknown")
+    server.aaa("nas", "message-authenticator")
+    assert "u1" in server.aaa("session", "list").stdout
+    assert server.json("session", "show", "7")["nas"] == "lab"
+    assert server.aaa("session", "disconnect", "7").stdout == "7: sent\n"
+    assert "no CoA port" in server.aaa("session", "disconnect", "8", exit_code=1).stderr
+    server.aaa("pool", "list")
+    assert server.json("lease", "who", "192.0.2.1", "--at", "150")[0]["service_id"] == "u1"
+    assert "nobody" in server.aaa("lease", "who", "192.0.2.1", "--at", "300", exit_code=1).stderr
+
+
+def test_status_and_reload(server: Running) -> None:
+    assert server.json("status")["ready"] is True
+    server.engine.is_ready = False
+    assert server.json("status", exit_code=1)["reason"] == "loading"
+    assert server.aaa("reload").stdout == "changed: nas\n"
+    server.engine.reload_errors = ["aaa.toml:3: nas.a.secret: missing"]
+    assert "aaa.toml:3" in server.aaa("reload", exit_code=1).stderr
+
+
+def test_no_server_is_told_with_the_next_step() -> None:
+    result = CliRunner().invoke(cli, ["status", "--url", "http://127.0.0.1:1", "--token", "x"])
+    assert result.exit_code == 1
+    assert "is the server running" in result.stderr
+
+
+def test_url_and_token_come_from_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AAA_URL", raising=False)
+    monkeypatch.delenv("AAA_TOKEN", raising=False)
+    (tmp_path / "admin.token").write_text("from-the-file\n")
+    config = tmp_path / "aaa.toml"
+    config.write_text(
+        '[api]\nlisten = "[::]:8088"\n[[token]]\nname = "r"\nrole = "reader"\ntoken = "no"\n'
+        '[[token]]\nname = "a"\nrole = "admin"\ntoken_file = "admin.token"\n'
+    )
+    door = Door.find(None, None, str(config))
+    assert (door.url, door._token) == ("http://[::1]:8088", "from-the-file")
+    assert Door.find("host:1", "t", None).url == "http://host:1"
+
+
+def test_without_a_token_the_next_step_is_named(server: Running, tmp_path: Path) -> None:
+    config = tmp_path / "aaa.toml"
+    config.write_text(f'[api]\nlisten = "{server.url.removeprefix("http://")}"\n')
+    result = CliRunner().invoke(cli, ["plan", "list", "-c", str(config)], env={"AAA_URL": "", "AAA_TOKEN": ""})
+    assert result.exit_code == 1
+    assert "AAA_TOKEN" in result.stderr
+
+
+def test_init_writes_private_files_once_and_check_finds_them_sound(tmp_path: Path) -> None:
+    target = tmp_path / "site"
+    made = CliRunner().invoke(cli, ["init", str(target), "--json"])
+    assert made.exit_code == 0
+    for file in json.loads(made.stdout)["files"]:
+        assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    config = str(target / "aaa.toml")
+    assert CliRunner().invoke(cli, ["check", "-c", config]).exit_code == 0
+    again = CliRunner().invoke(cli, ["init", str(target)])
+    assert again.exit_code == 1
+    assert "exists" in again.stderr
+
+
+def test_check_prints_every_error_with_its_line(tmp_path: Path) -> None:
+    config = tmp_path / "aaa.toml"
+    config.write_text('[server]\ndata_dri = "x"\n[[nas]]\nname = "a"\naddress = "192.0.2.300"\n')
+    result = CliRunner().invoke(cli, ["check", "-c", str(config)])
+    assert result.exit_code == 1
+    assert f"{config}:2: server.data_dri" in result.stderr
+    assert f"{config}:5: " in result.stderr
+    found = json.loads(CliRunner().invoke(cli, ["check", "-c", str(config), "--json"]).stdout)
+    assert {2, 5} <= {error["line"] for error in found["errors"]}
+
+
+def test_version_names_compiler_and_libcrypto() -> None:
+    shown = json.loads(CliRunner().invoke(cli, ["version", "--json"]).stdout)
+    assert shown["aaa"][0].isdigit()
+    assert "GCC" in shown["compiler"] or "clang" in shown["compiler"]
+    assert shown["libcrypto"].startswith("OpenSSL")
+
+
+def test_the_token_never_shows(server: Running) -> None:
+    assert token_of("admin") not in server.aaa("status").output

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Install the Debian packages of the real peers that the tests and the bench run against.
+set -eu
+packages=(freeradius freeradius-utils tshark)
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "error: missing Debian packages: ${missing[*]}; install them with: sudo apt-get install ${missing[*]}"
+    exit 1
+fi
+echo "==> Debian packages: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# The packages' own services must not start: the tests start their peers themselves.
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+chmod +x /usr/sbin/policy-rc.d
+trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
