@@ -21,7 +21,11 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tup
     return [(path, command)]
 
 
-@pytest.mark.parametrize(("path", "command"), leaves(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+LEAVES = leaves(cli)
+NAMES = [" ".join(path) for path, _ in LEAVES]
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES, ids=NAMES)
 def test_every_command_has_help_and_json(path: tuple[str, ...], command: click.Command) -> None:
     assert command.help
     names = {option for parameter in command.params for option in parameter.opts}
@@ -29,7 +33,7 @@ def test_every_command_has_help_and_json(path: tuple[str, ...], command: click.C
     assert CliRunner().invoke(cli, [*path, "--help"]).exit_code == 0
 
 
-@pytest.mark.parametrize(("path", "command"), leaves(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(("path", "command"), LEAVES, ids=NAMES)
 def test_every_command_is_documented(path: tuple[str, ...], command: click.Command) -> None:
     text = (Path(__file__).parents[2] / "docs/cli.md").read_text()
     assert f"`aaa {' '.join(path)}" in text
@@ -47,7 +51,8 @@ def test_set_makes_then_changes_and_show_tells(server: Running) -> None:
 
 def test_a_refusal_is_one_line_and_exit_code_1(server: Running) -> None:
     result = server.aaa("service", "set", "u1", "colour=red", exit_code=1)
-    assert result.stderr == "Error: $.colour: unknown field colour; known are " + result.stderr.partition("known are ")[2]
+    assert result.stderr.startswith("Error: $.colour: unknown field colour; known are ")
+    assert result.stderr.count("\n") == 1
     refused = server.aaa("plan", "show", "none", "--json", exit_code=1)
     assert json.loads(refused.stdout)["error"] == "not_found"
 

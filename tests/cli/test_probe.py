@@ -19,12 +19,13 @@ def accept(packet: Packet, secret: Secret) -> list[bytes]:
 
 
 def run(server: str, *arguments: str, secret: str = "testing123") -> Result:
-    return CliRunner().invoke(cli, [*arguments, "--server", server, "--secret", secret, "--timeout", "0.05"])
+    return CliRunner().invoke(cli, [*arguments, "--server", server, "--secret", secret])
 
 
 def test_an_accept_is_printed_decoded(radius: Start) -> None:
     server = radius(accept)
-    result = run(server.address, "auth-test", "alice", "wonderland", "-a", "NAS-Port = 7", "-a", 'Called-Station-Id = "x"')
+    extra = ("-a", "NAS-Port = 7", "-a", 'Called-Station-Id = "x"')
+    result = run(server.address, "auth-test", "alice", "wonderland", *extra)
     assert result.exit_code == 0
     assert result.stdout.startswith("Access-Accept\n")
     assert "    Reply-Message = welcome\n" in result.stdout
@@ -52,7 +53,7 @@ def test_an_accept_without_proof_of_the_password_is_no_success(radius: Start) ->
 
 def test_silence_exits_with_3_after_the_tries(radius: Start) -> None:
     server = radius(lambda packet, secret: [])
-    result = run(server.address, "auth-test", "alice", "x", "--tries", "3", "--json")
+    result = run(server.address, "auth-test", "alice", "x", "--tries", "3", "--timeout", "0.05", "--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout)["transmissions"] == 3
     assert len({packet.raw for packet in server.received}) == 1
@@ -60,7 +61,7 @@ def test_silence_exits_with_3_after_the_tries(radius: Start) -> None:
 
 
 def test_a_wrong_secret_is_told_apart_from_silence(radius: Start) -> None:
-    result = run(radius(accept).address, "auth-test", "alice", "x", "--tries", "1", secret="other")
+    result = run(radius(accept).address, "auth-test", "alice", "x", "--tries", "1", "--timeout", "0.5", secret="other")
     assert result.exit_code == 3
     assert "secrets differ" in result.stderr
 
@@ -68,7 +69,7 @@ def test_a_wrong_secret_is_told_apart_from_silence(radius: Start) -> None:
 def test_a_closed_port_is_waited_out(radius: Start) -> None:
     server = RadiusServer(accept)
     server.stop()
-    result = run(server.address, "auth-test", "alice", "x", "--tries", "2")
+    result = run(server.address, "auth-test", "alice", "x", "--tries", "2", "--timeout", "0.05")
     assert result.exit_code == 3
 
 
