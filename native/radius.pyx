@@ -205,9 +205,9 @@ cdef inline bint starts_run(const uint8_t* at, const Format* format) noexcept no
 
 
 cdef Run continuation_run(const uint8_t* data, int size, int at) noexcept nogil:
-    """Vendor-Specifics that carry one value in fragments, the first at `at`: consecutive, one fragment in each.
+    """Vendor-Specifics that carry one value in fragments, the first at `at`: the next ones, one fragment in each.
 
-    at: starts_run() holds there.
+    at: starts_run() holds there. Attributes of other types may stand between, as for long_run().
     """
     cdef Run run
     cdef uint32_t vendor = read_u32(data + at + 2)
@@ -226,9 +226,10 @@ cdef Run continuation_run(const uint8_t* data, int size, int at) noexcept nogil:
         run.end = at
         if not more:
             return run
+        while at < size and data[at] != VENDOR_SPECIFIC:
+            at += data[at + 1]
         if (
             at >= size
-            or data[at] != VENDOR_SPECIFIC
             or data[at + 1] < CONTINUATION_HEADER_SIZE
             or read_u32(data + at + 2) != vendor
             or data[at + 6] != number

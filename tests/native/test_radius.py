@@ -422,6 +422,12 @@ def test_continuation_that_does_not_end_is_broken(tail):
     assert packet.attributes()[0] == ((26,), wimax(5, b"a", True)[2:])
 
 
+def test_continuation_fragments_are_joined_across_attributes_of_other_types():
+    packet = parse(wimax(5, b"a", True) + radius.attribute(USER_NAME, b"nemo") + wimax(5, b"b", False))
+    assert packet.get_vendor(WIMAX, 5) == b"ab"
+    assert packet.attributes() == [((26, WIMAX, 5), b"ab"), ((USER_NAME,), b"nemo")]
+
+
 def test_continuation_of_a_broken_fragment_takes_its_tail_with_it():
     crooked = vsa(WIMAX, b"\x05\x05\x80ab\x06\x03\x00")
     packet = parse(crooked + wimax(5, b"tail", False) + wimax(5, b"whole", False))
