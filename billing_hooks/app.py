@@ -17,7 +17,15 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Response
 from litestar.types import ASGIApp, Method, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_WORK_MAX, HTTP_SYNC_BODY_BYTES_MAX
 from aaa.model.operations import Actor
@@ -42,6 +50,7 @@ class Metrics:
     """What the HTTP process counts; the engine's metrics are put before them."""
 
     def __init__(self, engine: RpcClient) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "aaa_http_requests", "HTTP requests by route, method and status code", ("route", "method", "code"),
@@ -138,7 +147,7 @@ class Door:
         return gate
 
     def _route(self, endpoint: Endpoint) -> HTTPRouteHandler:
-        requests, seconds = self.metrics.requests, self.metrics.seconds.labels(endpoint.path)
+        requests, seconds = self.metrics.requests, self.metrics.seconds
 
         async def handle(request: AnyRequest) -> Response[Any]:
             began = time.perf_counter()
@@ -151,7 +160,7 @@ class Door:
             except FrameTooLong as error:
                 response = problem_response(make_problem("too_large", str(error)))
             requests.labels(endpoint.path, endpoint.method, str(response.status_code)).inc()
-            seconds.observe(time.perf_counter() - began)
+            seconds.labels(endpoint.path).observe(time.perf_counter() - began)
             correlation_id = request.headers.get("x-correlation-id")
             if correlation_id:
                 response.headers["X-Correlation-Id"] = _clean(correlation_id)

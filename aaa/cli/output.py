@@ -17,7 +17,9 @@ def print_json(value: Any) -> None:
 
 
 def print_table(items: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> None:
-    """A row for each item; columns may be dotted paths. Empty columns are left out."""
+    """A row for each item; columns may be dotted paths. Empty columns are left out, and so is a table without rows."""
+    if not items:
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
