@@ -503,8 +503,8 @@ class Pools:
     """All pools, their leases by session, and the static addresses among them."""
 
     def __init__(self, operator_of: Callable[[int], str], configs: Sequence[PoolConfig] = ()) -> None:
-        """operator_of: whose address space a service number is in, also of a service that is gone; asked when leases are
-        loaded or change their pool.
+        """operator_of: whose address space a service number is in, also of a service that is gone; asked when leases
+        are loaded or change their pool.
 
         Raises PoolError like `reconfigure`.
         """
