@@ -27,7 +27,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_WORK_MAX, HTTP_SYNC_BODY_BYTES_MAX
+from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_WORK_MAX
 from aaa.model.operations import Actor
 from billing_hooks import openapi
 from billing_hooks.endpoints import ENDPOINTS, NDJSON, TEXT, Context, Endpoint, problem_response, refuse
@@ -50,7 +50,7 @@ class Metrics:
     """What the HTTP process counts; the engine's metrics are put before them."""
 
     def __init__(self, engine: RpcClient) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "aaa_http_requests", "HTTP requests by route, method and status code", ("route", "method", "code"),
@@ -184,8 +184,7 @@ class Door:
         if is_ndjson:
             body, chunks = b"", _chunks(request, None)
         else:
-            bound = HTTP_SYNC_BODY_BYTES_MAX if endpoint.streams else HTTP_BODY_BYTES_MAX
-            bound = min(bound, self.settings.body_max)
+            bound = self.settings.body_max if endpoint.streams else min(HTTP_BODY_BYTES_MAX, self.settings.body_max)
             body, chunks = b"".join([chunk async for chunk in _chunks(request, bound)]), None
         return await endpoint.handler(Context(self.engine, actor, path, query, body, chunks, is_ndjson))
 

@@ -184,6 +184,8 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """Address and port, "[::1]:8080" for IPv6. Without TLS, keep it on loopback or behind a proxy."""
     body_max: Annotated[int, Meta(ge=1024, le=1 << 30)] = 16 << 20
     """Largest request body in bytes; NDJSON streams are bounded by line."""
+    metrics_open: bool = True
+    """Answer /metrics without a token; with `false` it needs one of any role."""
 
 
 class Token(Struct, frozen=True, forbid_unknown_fields=True):

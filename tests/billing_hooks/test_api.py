@@ -1,6 +1,8 @@
 """The HTTP API as its users see it."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,28 @@ def test_a_body_that_is_no_json_is_a_bad_request(api: Harness, body: bytes) -> N
 
 def test_a_large_body_is_refused(api: Harness) -> None:
     assert_problem(api.ask("PUT", "/v1/plans/p", content=b" " * (1 << 20) + b"  "), 413, "too_large")
+
+
+def test_a_body_that_stops_coming_times_out(api: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing_hooks.app.HTTP_BODY_STALL_S", 0)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async def push() -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token_of('admin')}"}
+        return await api.http.put("/v1/plans/p", content=body(), headers=headers)
+
+    assert_problem(api.run(push()), 408, "timeout")
+
+
+def test_a_json_sync_is_bounded_by_the_configuration(api: Harness) -> None:
+    api.door.use_settings(ApiSettings(tokens=SETTINGS.tokens, body_max=1024))
+    problem = assert_problem(api.ask("POST", "/v1/sync", json={"operations": [{}] * 1000}), 413, "too_large")
+    assert "NDJSON" in problem["detail"]
+    streamed = api.ask("POST", "/v1/sync", content=b"{}\n" * 1000, headers={"Content-Type": "application/x-ndjson"})
+    assert len(streamed.text.splitlines()) == 1000
 
 
 def test_a_foreign_media_type_is_refused(api: Harness) -> None:

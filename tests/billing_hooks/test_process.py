@@ -1,6 +1,7 @@
 """The HTTP process itself: started, asked over TCP, restarted, ended with its engine."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine
@@ -76,6 +77,47 @@ def test_an_interrupt_of_the_terminal_leaves_it_to_the_engine() -> None:
         os.kill(process.pid, signal.SIGINT)
         assert (await http.get("/healthz")).status_code == 200
         assert process.starts == 1
+
+    with_process(work)
+
+
+def test_an_id_with_a_slash_reaches_its_entity() -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        assert (await http.put("/v1/plans/a%2Fb", json=PLAN)).json()["id"] == "a/b"
+        assert (await http.get("/v1/plans/a/b")).status_code == 404
+
+    with_process(work)
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody() -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        head = (
+            "POST /v1/sync HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000000\r\n"
+            f"Authorization: Bearer {token_of('admin')}\r\n\r\n"
+        )
+        for part in (b"", b'{"op":"put"', b'{"op":"put","kind":"plan","id":"p","value":{"revision":1}}\n'):
+            _, writer = await asyncio.open_connection(*process.address)
+            writer.write(head.encode() + part)
+            await writer.drain()
+            writer.close()
+        assert (await http.get("/healthz")).status_code == 200
+        assert process.starts == 1
+
+    with_process(work)
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET /" + b"a" * 200_000])
+def test_what_is_no_http_is_refused_and_the_connection_closed(garbage: bytes) -> None:
+    async def work(process: HttpProcess, http: httpx.AsyncClient) -> None:
+        reader, writer = await asyncio.open_connection(*process.address)
+        writer.write(garbage + b"\r\n\r\n")
+        answer = b""
+        # Octets that were not read before the connection was closed turn its end into a reset.
+        with contextlib.suppress(ConnectionResetError):
+            answer = await reader.read()
+        assert not answer or answer.startswith(b"HTTP/1.1 400")
+        writer.close()
+        assert (await http.get("/healthz")).status_code == 200
 
     with_process(work)
 
