@@ -13,6 +13,7 @@ from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
 COMPILED = [
+    "aaa/credential/verifier.py",
     "aaa/model/access.py",
     "aaa/model/accounting.py",
     "aaa/model/records.py",

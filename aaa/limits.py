@@ -37,7 +37,6 @@ JOURNAL_GROUPS_IN_FLIGHT_MAX = 4  # groups; Bound: memory ahead of the disk; eac
 JOURNAL_ROWS_AHEAD_MAX = 20_000  # rows; Bound: about 6 MiB and 0.3 s of writing; past it accounting is not read
 SESSIONS_PER_SERVICE_MAX = 256  # sessions; Bound: a credential shared by a crowd does not slow each of its logins
 SESSION_KEPT_AFTER_END_S = 3600.0  # seconds; Bound: a NAS's late retransmissions of a Stop; then history only
-RENDERED_DECISIONS_MAX = 65_536  # renderings; Bound: about 20 MiB of reply attributes
 DECISIONS_INTERNED_MAX = 65_536  # decisions; Bound: one a plan and state, more only with per-service overrides
 
 PASSWORD_OCTETS_MAX = 128  # octets; Bound: RFC 2865 §5.2; longer ones would also make crypt(3) slower

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 from native.datagram cimport Datagram
 
 cdef extern from "<openssl/md5.h>" nogil:
@@ -60,3 +60,5 @@ cdef class Secret:
     cpdef bint verify_accounting(self, Packet packet)
     cpdef bytes reveal_password(self, Packet packet)
     cpdef bytes respond(self, Packet request, int code, bytes attributes, bint message_authenticator)
+
+cpdef bytes integer_attribute(int number, uint32_t value)

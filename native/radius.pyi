@@ -130,6 +130,9 @@ def set_vendor_format(vendor: int, type_size: int, length_size: int, continuatio
 def attribute(number: int, value: bytes) -> bytes:
     """One attribute; values over 253 octets are split over several of the same type. ValueError outside 1..255."""
 
+def integer_attribute(number: int, value: int) -> bytes:
+    """One attribute of four octets. ValueError for a number outside 1..255, OverflowError for a larger value."""
+
 def vendor_attribute(vendor: int, number: int, value: bytes) -> bytes:
     """One Vendor-Specific in the vendor's format. ValueError when it does not fit; with continuation it is fragmented
     over as many as it needs instead."""

@@ -971,6 +971,20 @@ def attribute(int number, bytes value not None):
     return encoded
 
 
+cpdef bytes integer_attribute(int number, uint32_t value):
+    cdef bytes built = PyBytes_FromStringAndSize(NULL, 6)
+    cdef unsigned char* at = <unsigned char*>PyBytes_AS_STRING(built)
+    if not 1 <= number <= 255:
+        raise ValueError(f"attribute number {number}; 1..255 would be right")
+    at[0] = number
+    at[1] = 6
+    at[2] = value >> 24
+    at[3] = value >> 16 & 0xFF
+    at[4] = value >> 8 & 0xFF
+    at[5] = value & 0xFF
+    return built
+
+
 def vendor_attribute(vendor, number, bytes value not None):
     cdef const Format* format
     cdef uint8_t head[12]

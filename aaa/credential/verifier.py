@@ -15,7 +15,6 @@ from typing import Final
 from argon2.exceptions import VerifyMismatchError
 from argon2.low_level import Type as Argon2Type
 from argon2.low_level import verify_secret as verify_argon2
-from msgspec import Struct
 
 from aaa.errors import AaaError
 from aaa.limits import (
@@ -63,14 +62,24 @@ _PBKDF2: Final = 4
 _SSHA: Final = 5
 
 
-class Verifier(Struct, frozen=True, gc=False):
-    """What a password is checked against."""
+class Verifier:
+    """What a password is checked against. Compiled and immutable: a million of them are held."""
 
     scheme: int
     """A `Scheme`; kept as a number, a million of them are held."""
     secret: bytes
     """CLEARTEXT: the password. NT_HASH: 16 octets. SSHA: digest, then salt, after an octet with the digest's length.
     Others: the hash text as it was pushed, checked."""
+
+    def __init__(self, scheme: int, secret: bytes) -> None:
+        self.scheme = scheme
+        self.secret = secret
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verifier) and self.scheme == other.scheme and self.secret == other.secret
+
+    def __hash__(self) -> int:
+        return hash((self.scheme, self.secret))
 
     def __repr__(self) -> str:
         return f"Verifier(scheme={Scheme(self.scheme).name}, secret=***)"

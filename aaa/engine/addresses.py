@@ -11,11 +11,10 @@ from ipaddress import IPv6Network, ip_address, ip_network
 
 from aaa.config import Pool as PoolConfig
 from aaa.model.access import Attempt, Outcome
-from aaa.model.records import ENDED, PENDING, ServiceRecord, SessionRecord
+from aaa.model.records import ENDED, PENDING, DecisionRecord, ServiceRecord, SessionRecord
 from aaa.state.pools import Change, Lease, Pools
 from aaa.state.schema import Row
 from aaa.state.store import Store
-from policy.model import Decision
 
 FORGOTTEN = int(Change.FORGOTTEN)
 KEPT = int(Change.KEPT)
@@ -39,7 +38,7 @@ class Addresses:
                 self.pools.confirm(session.id)
 
     def assign(
-        self, service: ServiceRecord, decision: Decision, attempt: Attempt, session: SessionRecord, outcome: Outcome
+        self, service: ServiceRecord, decision: DecisionRecord, attempt: Attempt, session: SessionRecord, outcome: Outcome
     ) -> bool:
         """Fill in the outcome's addresses and the session's; False when a pool is exhausted or not for this NAS."""
         body = service.body
@@ -76,7 +75,7 @@ class Addresses:
             outcome.durable = False
         return True
 
-    def slot_of(self, attempt: Attempt, decision: Decision) -> bytes:
+    def slot_of(self, attempt: Attempt, decision: DecisionRecord) -> bytes:
         """Which of a service's logins this is: one at a time needs no telling apart, more are told by device or port."""
         if decision.simultaneous_use == 1:
             return b""

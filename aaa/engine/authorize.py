@@ -35,7 +35,6 @@ from aaa.model.entities import Lock
 from aaa.model.method import Method
 from aaa.model.records import PENDING, CredentialRecord, Live, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.store import Store
-from policy.model import Decision
 
 ACCEPT = int(Verdict.ACCEPT)
 REJECT = int(Verdict.REJECT)
@@ -59,6 +58,8 @@ NO_ADDRESS = int(Cause.NO_ADDRESS)
 CLEARTEXT = int(Scheme.CLEARTEXT)
 BAD_LOGIN = "Unknown user or wrong password"
 """One text for both, so that a login tells nobody which user names exist."""
+TIMEOUT_MAX_S = 2**32 - 1
+"""The longest Session-Timeout that its attribute holds."""
 PENDING_S = 60.0
 """How long an authorised login holds its place until its first accounting report."""
 
@@ -85,6 +86,7 @@ class Authorizer:
 
     def __init__(self, store: Store, decisions: Decisions, addresses: Addresses, settings: AccessSettings) -> None:
         self.store = store
+        self.session_ids = store.session_ids
         self.decisions = decisions
         self.addresses = addresses
         self.use(settings)
@@ -94,6 +96,9 @@ class Authorizer:
     def use(self, settings: AccessSettings) -> None:
         """Take new settings."""
         self.settings = settings
+        self.nas_failures_max = settings.nas_password_failures
+        self.interim_interval_s = settings.interim_interval_s
+        self.interim_jitter = settings.interim_jitter
         self.simple_names = not settings.username_lower and not settings.strip_realms
 
     def authorize(self, attempts: list[Attempt | None]) -> list[Outcome | None]:
@@ -106,19 +111,20 @@ class Authorizer:
     def authorize_one(self, attempt: Attempt) -> Outcome:
         """The outcome of one attempt, or SLOW with the credential whose proof is to be checked elsewhere."""
         nas = attempt.nas
-        credential = self.find_password(nas, attempt.user_name)
+        credential = nas.passwords.get(attempt.user_name)
+        if credential is None:
+            credential = self.find_password(nas, attempt.user_name)
         if credential is None:
             return self.authorize_place(attempt)
         service = credential.service
         live = service.live
         if live is not None and live.locked_until > attempt.at:
             return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
-        settings = self.settings
-        if settings.nas_password_failures and nas.failures >= settings.nas_password_failures:
-            if attempt.at - nas.window_at < settings.password_window_s:
+        if self.nas_failures_max and nas.failures >= self.nas_failures_max:
+            if attempt.at - nas.window_at < self.settings.password_window_s:
                 return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
             nas.failures = 0
-        verifier = credential.verifier
+        verifier: Verifier = credential.verifier  # type: ignore[assignment]
         method = attempt.method
         proof = None
         hashed = None
@@ -126,16 +132,16 @@ class Authorizer:
             password = attempt.password
             if password is None:
                 return self.fail(attempt, service)
-            if is_slow(verifier):  # type: ignore[arg-type]
+            if is_slow(verifier):
                 outcome = Outcome(SLOW)
                 outcome.service = service
                 outcome.slow = verifier
                 return outcome
-            if not verify_password(verifier, password):  # type: ignore[arg-type]
+            if not verify_password(verifier, password):
                 return self.fail(attempt, service)
         elif method == NONE:
             return self.fail(attempt, service)
-        elif not isinstance(verifier, Verifier) or not supports(verifier, method):
+        elif not supports(verifier, method):
             return refuse(METHOD_UNSUPPORTED, "This login method cannot be used with the stored password", service)
         elif method == CHAP:
             if not verify_chap(verifier, attempt.chap_identifier, attempt.challenge, attempt.response):
@@ -174,13 +180,10 @@ class Authorizer:
     # Who is it
 
     def find_password(self, nas: NasRecord, name: bytes) -> CredentialRecord | None:
-        """The password credential of a user name, as it is or normalised."""
-        index = self.store.passwords.get(nas.operator)
-        if index is None:
+        """The password credential of a user name that is in no index as it stands: normalised."""
+        if self.simple_names and not (name and name[-1] <= 32):
             return None
-        credential = index.get(name)
-        if credential is not None or self.simple_names and not (name and name[-1] <= 32):
-            return credential
+        index = nas.passwords
         settings = self.settings
         if settings.username_trim:
             name = normalize_user_name(name).lstrip()
@@ -281,29 +284,28 @@ class Authorizer:
             return refuse(WRONG_PLACE, "This service cannot be used from here", service)
         decision = self.decisions.of(service, at)
         if not decision.grant:
-            return refuse(DENIED, decision.message, service)
+            return refuse(DENIED, decision.body.message, service)
         outcome = Outcome(ACCEPT)
         outcome.service = service
         outcome.decision = decision
         limit = decision.simultaneous_use
-        if limit is not None:
+        if limit:
             live = self.store.live(service)
             if not self.make_room(attempt, live, limit):
                 return refuse(TOO_MANY_SESSIONS, f"Already logged in {limit} times", service)
-        outcome.session_id = self.store.next_session_id(at)
-        interim = decision.interim_interval_s or self.settings.interim_interval_s
-        if self.settings.interim_jitter:
+        outcome.session_id = self.session_ids.next(at)
+        interim = decision.interim_interval_s or self.interim_interval_s
+        if self.interim_jitter > 0:
             # Spread by session id, so that a mass login does not report in step.
-            spread = (outcome.session_id * 2654435761 >> 8) % 2001 - 1000
-            interim += int(interim * self.settings.interim_jitter * spread / 1000)
+            spread = (outcome.session_id * 40503 >> 4) % 2001 - 1000
+            interim += int(interim * self.interim_jitter * spread / 1000)
         outcome.interim_interval_s = interim
-        timeout = decision.session_timeout_s or 0
-        if service.decided_until < at + (timeout or 4e9) and self.ends_then(service, decision):
+        timeout = decision.session_timeout_s
+        if service.decided_until < at + (timeout or TIMEOUT_MAX_S) and self.ends_then(service):
             remaining = max(1, int(service.decided_until - at))
             timeout = min(timeout, remaining) if timeout else remaining
         outcome.session_timeout_s = timeout
-        held = None
-        if limit is not None or decision.pool is not None or body.static_ip is not None or body.static_prefix is not None:
+        if limit or decision.pool is not None or body.static_ip is not None or body.static_prefix is not None:
             held = self.reserve(attempt, service, outcome)
             if not self.addresses.assign(service, decision, attempt, held, outcome):
                 self.store.sessions.pop(held.id, None)
@@ -311,7 +313,7 @@ class Authorizer:
                 return refuse(NO_ADDRESS, "No address is free, please try again later", service)
         return outcome
 
-    def ends_then(self, service: ServiceRecord, decision: Decision) -> bool:
+    def ends_then(self, service: ServiceRecord) -> bool:
         """Whether the service stops when the decision's time is over (expiry), rather than changes."""
         return not self.decisions.explain(service, service.decided_until).grant
 

@@ -1,10 +1,13 @@
 cimport cython
-from aaa.model.records cimport ServiceRecord
+from aaa.model.records cimport DecisionRecord, PlanRecord, ServiceRecord
 
 cdef class Decisions:
     cdef public object store
     cdef public dict interned
 
+    cpdef DecisionRecord intern(self, whole)
+
     @cython.locals(version=cython.longlong)
-    cpdef object of(self, ServiceRecord service, double at)
-    cpdef object renew(self, ServiceRecord service, double at, long long version)
+    cpdef DecisionRecord of(self, ServiceRecord service, double at)
+    @cython.locals(plan=PlanRecord, decision=DecisionRecord)
+    cpdef DecisionRecord renew(self, ServiceRecord service, double at, long long version)

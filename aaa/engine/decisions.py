@@ -11,8 +11,8 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from aaa.limits import DECISIONS_INTERNED_MAX
-from aaa.model.entities import Moment
-from aaa.model.records import NEVER, NO_LIMIT, ServiceRecord
+from aaa.model.entities import Moment, Service
+from aaa.model.records import NEVER, NO_LIMIT, DecisionRecord, ServiceRecord
 from aaa.state.store import Store
 from policy.decide import cycle_bounds, decide
 from policy.model import Decision, Facts
@@ -22,14 +22,14 @@ class Decisions:
     """Decisions of services, current at every look."""
 
     store: Store
-    interned: dict[Decision, Decision]
+    interned: dict[Decision, DecisionRecord]
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.interned = {}
 
-    def of(self, service: ServiceRecord, at: float) -> Decision:
-        """The service's decision at `at` (epoch seconds), without trace and validity: those are in explain()."""
+    def of(self, service: ServiceRecord, at: float) -> DecisionRecord:
+        """The service's decision at `at` (epoch seconds); trace and validity are in explain()."""
         version = service.version + service.plan.version + service.subscriber.version + self.store.policy_version
         if (
             service.decided_version == version
@@ -39,26 +39,51 @@ class Decisions:
             return service.decision  # type: ignore[return-value]
         return self.renew(service, at, version)
 
-    def renew(self, service: ServiceRecord, at: float, version: int) -> Decision:
+    def renew(self, service: ServiceRecord, at: float, version: int) -> DecisionRecord:
         """Decide anew and keep it."""
-        whole = decide(facts_of(service, at))
-        bare = replace(whole, trace=(), valid_until=None, valid_below_octets=None)
-        decision = self.interned.get(bare)
-        if decision is None:
-            if len(self.interned) >= DECISIONS_INTERNED_MAX:
-                self.interned.clear()
-            decision = self.interned[bare] = bare
-        service.decision = decision
+        body = service.body
+        plan = service.plan
         service.decided_version = version
+        if is_plain(body) and plan.body.quota is None:
+            key = (body.state, self.store.policy_version)
+            decision = plan.plain.get(key)
+            if decision is None:
+                decision = plan.plain[key] = self.intern(decide(facts_of(service, at)))
+            service.decision = decision
+            service.decided_until = NEVER
+            service.decided_below = NO_LIMIT
+            return decision
+        whole = decide(facts_of(service, at))
+        decision = service.decision = self.intern(whole)
         until = NEVER if whole.valid_until is None else whole.valid_until
         # A cycle's turn empties the counters that facts_of reads.
         service.decided_until = min(until, service.cycle_ends_at) if service.plan.body.quota is not None else until
         service.decided_below = NO_LIMIT if whole.valid_below_octets is None else whole.valid_below_octets
         return decision
 
+    def intern(self, whole: Decision) -> DecisionRecord:
+        """The one record of all decisions that differ in trace and validity only."""
+        bare = replace(whole, trace=(), valid_until=None, valid_below_octets=None)
+        decision = self.interned.get(bare)
+        if decision is None:
+            if len(self.interned) >= DECISIONS_INTERNED_MAX:
+                self.interned.clear()
+            decision = self.interned[bare] = DecisionRecord(bare)
+        return decision
+
+    def forget_renderings(self) -> None:
+        """What NASes are told has changed, not what is decided."""
+        for decision in self.interned.values():
+            decision.rendered.clear()
+
     def explain(self, service: ServiceRecord, at: float) -> Decision:
         """The decision at any moment, with its trace and validity."""
         return decide(facts_of(service, at))
+
+
+def is_plain(body: Service) -> bool:
+    """Whether nothing but its state and plan decides about a service."""
+    return body.overrides is None and body.activated_at is None and body.expires_at is None and body.grace_until is None
 
 
 def facts_of(service: ServiceRecord, at: float) -> Facts:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 import msgspec
 
 from aaa.credential.mschap import MsChapError, format_mschap_error
-from aaa.limits import RENDERED_DECISIONS_MAX
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.method import Method
+from aaa.model.records import DecisionRecord
 from aaa.radius.admission import Request
 from native import crypto
-from native.radius import Packet, attribute, vendor_attribute
-from native.token import TokenKey
+from native.radius import Packet, attribute, integer_attribute, vendor_attribute
+from native.token import TOKEN_SIZE, TokenKey
 from policy.model import Decision
 
 ACCESS_ACCEPT = 2
@@ -68,6 +68,7 @@ UNSUPPORTED = int(Method.UNSUPPORTED)
 ACCEPT = int(Verdict.ACCEPT)
 REJECT = int(Verdict.REJECT)
 
+CLASS_HEADER = bytes((CLASS, 2 + TOKEN_SIZE))
 FRAMED_ATTRIBUTE = attribute(SERVICE_TYPE, struct.pack(">I", FRAMED))
 PPP_ATTRIBUTE = attribute(FRAMED_PROTOCOL, struct.pack(">I", PPP))
 HOST_NETMASK = attribute(FRAMED_IP_NETMASK, b"\xff\xff\xff\xff")
@@ -98,18 +99,16 @@ class Rendered:
 
 
 class AccessMapping:
-    """Maps both ways for one server; holds what was rendered before."""
+    """Maps both ways for one server."""
 
     render: Callable[[Decision, str], bytes]
     token_key: TokenKey
-    rendered: dict[tuple[str, Decision], Rendered]
     salt: int
 
     def __init__(self, render: Callable[[Decision, str], bytes], token_key: TokenKey) -> None:
         """render: attributes of a decision for a [[nas]] by name, without what depends on the session."""
         self.render = render
         self.token_key = token_key
-        self.rendered = {}
         self.salt = int.from_bytes(os.urandom(2), "big")
 
     def to_attempts(self, requests: list[Request | None], at: float) -> list[Attempt | None]:
@@ -196,37 +195,37 @@ class AccessMapping:
         packet = request.packet
         decision = outcome.decision
         service = outcome.service
-        nas = attempt.nas
+        name = attempt.nas.client_name
         assert decision is not None and service is not None
-        key = (nas.client_name, decision)
-        rendered = self.rendered.get(key)
+        rendered = decision.rendered.get(name)
         if rendered is None:
-            rendered = self.render_decision(key, decision)
-        attributes = rendered.attributes
-        if packet.get_integer(SERVICE_TYPE) == FRAMED:
-            attributes += FRAMED_ATTRIBUTE
-        if packet.get_integer(FRAMED_PROTOCOL) == PPP:
-            attributes += PPP_ATTRIBUTE
+            rendered = self.render_decision(decision, name)
+        parts = [rendered.attributes]
+        if packet.has(SERVICE_TYPE) and packet.get_integer(SERVICE_TYPE) == FRAMED:
+            parts.append(FRAMED_ATTRIBUTE)
+        if packet.has(FRAMED_PROTOCOL) and packet.get_integer(FRAMED_PROTOCOL) == PPP:
+            parts.append(PPP_ATTRIBUTE)
         if outcome.session_timeout_s:
-            attributes += integer_attribute(SESSION_TIMEOUT, outcome.session_timeout_s)
+            parts.append(integer_attribute(SESSION_TIMEOUT, outcome.session_timeout_s))
         if outcome.interim_interval_s:
-            attributes += integer_attribute(ACCT_INTERIM_INTERVAL, outcome.interim_interval_s)
+            parts.append(integer_attribute(ACCT_INTERIM_INTERVAL, outcome.interim_interval_s))
         if outcome.framed_ip is not None:
-            attributes += attribute(FRAMED_IP_ADDRESS, outcome.framed_ip) + HOST_NETMASK
+            parts.append(attribute(FRAMED_IP_ADDRESS, outcome.framed_ip) + HOST_NETMASK)
         if outcome.framed_prefix is not None:
-            attributes += attribute(FRAMED_IPV6_PREFIX, b"\0" + outcome.framed_prefix)
+            parts.append(attribute(FRAMED_IPV6_PREFIX, b"\0" + outcome.framed_prefix))
         if outcome.delegated_prefix is not None:
-            attributes += attribute(DELEGATED_IPV6_PREFIX, b"\0" + outcome.delegated_prefix)
-        attributes += CLASS_HEADER + self.token_key.seal(outcome.session_id, service.no, rendered.fingerprint)
+            parts.append(attribute(DELEGATED_IPV6_PREFIX, b"\0" + outcome.delegated_prefix))
+        parts.append(CLASS_HEADER)
+        parts.append(self.token_key.seal(outcome.session_id, service.no, rendered.fingerprint))
         if outcome.proof is not None or outcome.password_hash is not None:
-            attributes += self.mschap_attributes(request, attempt, outcome)
-        return attributes
+            parts.append(self.mschap_attributes(request, attempt, outcome))
+        return b"".join(parts)
 
-    def render_decision(self, key: tuple[str, Decision], decision: Decision) -> Rendered:
-        """Render for a NAS and keep it."""
-        if len(self.rendered) >= RENDERED_DECISIONS_MAX:
-            self.rendered.clear()
-        rendered = self.rendered[key] = Rendered(self.render(decision, key[0]), zlib.crc32(msgspec.json.encode(decision)))
+    def render_decision(self, decision: DecisionRecord, name: str) -> Rendered:
+        """Render for a NAS and keep it with the decision, until the configuration changes."""
+        body = decision.body
+        rendered = Rendered(self.render(body, name), zlib.crc32(msgspec.json.encode(body)))
+        decision.rendered[name] = rendered
         return rendered
 
     def mschap_attributes(self, request: Request, attempt: Attempt, outcome: Outcome) -> bytes:
@@ -261,12 +260,3 @@ class AccessMapping:
             attributes += vendor_attribute(MICROSOFT, MS_CHAP_ERROR, bytes((attempt.chap_identifier,)) + error)
         return attributes
 
-
-def integer_attribute(number: int, value: int) -> bytes:
-    """An attribute of four octets."""
-    return bytes(
-        (number, 6, value >> 24 & 0xFF, value >> 16 & 0xFF, value >> 8 & 0xFF, value & 0xFF)
-    )
-
-
-CLASS_HEADER = bytes((CLASS, 27))

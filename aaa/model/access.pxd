@@ -1,9 +1,10 @@
 cimport cython
+from aaa.model.records cimport DecisionRecord, NasRecord, ServiceRecord
 
 @cython.final
 @cython.freelist(64)
 cdef class Attempt:
-    cdef public object nas
+    cdef public NasRecord nas
     cdef public bytes user_name
     cdef public int method
     cdef public bytes password
@@ -24,8 +25,8 @@ cdef class Outcome:
     cdef public int verdict
     cdef public int cause
     cdef public str message
-    cdef public object service
-    cdef public object decision
+    cdef public ServiceRecord service
+    cdef public DecisionRecord decision
     cdef public long long session_id
     cdef public long session_timeout_s
     cdef public long interim_interval_s

@@ -1,6 +1,7 @@
 """An access attempt and its outcome in neutral words: no attribute numbers, no storage.
 
-Compiled (access.pxd): one of each is made per packet.
+Compiled (access.pxd): one of each is made per packet. Fields that __init__ does not name begin as None, 0 or False, which
+the compiled classes see to.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aaa.model.records import NasRecord, ServiceRecord
-    from policy.model import Decision
+    from aaa.model.records import DecisionRecord, NasRecord, ServiceRecord
 
 
 class Verdict(enum.IntEnum):
@@ -64,17 +64,9 @@ class Attempt:
         self.nas = nas
         self.user_name = user_name
         self.at = at
-        self.method = 0
-        self.password = None
-        self.chap_identifier = 0
         self.challenge = b""
         self.peer_challenge = b""
         self.response = b""
-        self.calling_station = None
-        self.nas_port_id = None
-        self.circuit_id = None
-        self.remote_id = None
-        self.call_check = False
 
 
 class Outcome:
@@ -85,7 +77,7 @@ class Outcome:
     message: str
     """Reply-Message of a reject."""
     service: ServiceRecord | None
-    decision: Decision | None
+    decision: DecisionRecord | None
     session_id: int
     """Carried in Class and back by accounting."""
     session_timeout_s: int
@@ -108,15 +100,4 @@ class Outcome:
         self.verdict = verdict
         self.cause = cause
         self.message = message
-        self.service = None
-        self.decision = None
-        self.session_id = 0
-        self.session_timeout_s = 0
-        self.interim_interval_s = 0
-        self.framed_ip = None
-        self.framed_prefix = None
-        self.delegated_prefix = None
-        self.proof = None
-        self.password_hash = None
-        self.slow = None
         self.durable = True

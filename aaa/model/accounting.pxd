@@ -1,9 +1,10 @@
 cimport cython
+from aaa.model.records cimport NasRecord
 
 @cython.final
 @cython.freelist(64)
 cdef class AccountingRecord:
-    cdef public object nas
+    cdef public NasRecord nas
     cdef public int status
     cdef public bytes session_key
     cdef public bytes multi_key

@@ -1,4 +1,7 @@
-"""One accounting report in neutral words. Compiled (accounting.pxd): one is made per packet."""
+"""One accounting report in neutral words. Compiled (accounting.pxd): one is made per packet.
+
+Fields that __init__ does not name begin as None, 0 or False, which the compiled class sees to.
+"""
 
 from __future__ import annotations
 
@@ -76,22 +79,7 @@ class AccountingRecord:
         self.session_key = session_key
         self.at = at
         self.received_at = received_at
-        self.multi_key = None
-        self.service_session = False
-        self.token_session = 0
-        self.token_service = 0
         self.user_name = b""
         self.session_time_s = -1
         self.input_octets = -1
         self.output_octets = -1
-        self.wide = False
-        self.terminate_cause = 0
-        self.framed_ip = None
-        self.framed_ipv6 = None
-        self.framed_prefix = None
-        self.delegated_prefix = None
-        self.calling_station = None
-        self.called_station = None
-        self.nas_port_id = None
-        self.circuit_id = None
-        self.remote_id = None

@@ -1,12 +1,30 @@
 cimport cython
 
 @cython.final
+cdef class SessionIds:
+    cdef public long long last
+
+    @cython.locals(candidate=cython.longlong)
+    cpdef long long next(self, double at)
+
+@cython.final
+cdef class DecisionRecord:
+    cdef public object body
+    cdef public bint grant
+    cdef public long simultaneous_use
+    cdef public long session_timeout_s
+    cdef public long interim_interval_s
+    cdef public str pool
+    cdef public dict rendered
+
+@cython.final
 @cython.no_gc
 cdef class PlanRecord:
     cdef public long long no
     cdef public object body
     cdef public long long version
     cdef public long long services
+    cdef public dict plain
 
 @cython.final
 @cython.no_gc
@@ -34,7 +52,7 @@ cdef class ServiceRecord:
     cdef public tuple credentials
     cdef public Live live
     cdef public long long version
-    cdef public object decision
+    cdef public DecisionRecord decision
     cdef public long long decided_version
     cdef public double decided_until
     cdef public long long decided_below
@@ -67,6 +85,7 @@ cdef class NasRecord:
     cdef public bint swap_octets
     cdef public bint trust_event_time
     cdef public str limit_action
+    cdef public dict passwords
     cdef public dict sessions
     cdef public long long live_count
     cdef public double last_seen_at
@@ -111,5 +130,5 @@ cdef class SessionRecord:
     cdef public bytes nas_port_id
     cdef public bytes circuit_id
     cdef public bytes remote_id
-    cdef public object decision
+    cdef public DecisionRecord decision
     cdef public int dirty

@@ -17,6 +17,46 @@ NO_LIMIT = 2**62
 """An octet count that no usage reaches."""
 
 
+class SessionIds:
+    """Session ids: microseconds since the epoch, or one more than the last, so that none returns after a restart."""
+
+    last: int
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self, at: float) -> int:
+        """A new id. at: epoch seconds."""
+        candidate = int(at * 1e6)
+        self.last = candidate if candidate > self.last else self.last + 1
+        return self.last
+
+
+class DecisionRecord:
+    """A decision as requests read it: one object for all services that have an equal one."""
+
+    body: Decision
+    """Without trace and validity."""
+    grant: bool
+    simultaneous_use: int
+    """0: no limit."""
+    session_timeout_s: int
+    """0: none; likewise the next."""
+    interim_interval_s: int
+    pool: str | None
+    rendered: dict[str, object]
+    """What mapping made of it, by [[nas]]; bounded by their number."""
+
+    def __init__(self, body: Decision) -> None:
+        self.body = body
+        self.grant = body.grant
+        self.simultaneous_use = body.simultaneous_use or 0
+        self.session_timeout_s = body.session_timeout_s or 0
+        self.interim_interval_s = body.interim_interval_s or 0
+        self.pool = body.pool
+        self.rendered = {}
+
+
 class PlanRecord:
     """A plan and how often it changed."""
 
@@ -25,12 +65,15 @@ class PlanRecord:
     version: int
     services: int
     """How many services have it."""
+    plain: dict[tuple[str, int], DecisionRecord]
+    """Decisions of services that differ in nothing but their state, by state and policy version; until it changes."""
 
     def __init__(self, no: int, body: Plan) -> None:
         self.no = no
         self.body = body
         self.version = 0
         self.services = 0
+        self.plain = {}
 
 
 class SubscriberRecord:
@@ -77,7 +120,7 @@ class ServiceRecord:
     live: Live | None
     version: int
     """Raised whenever something a decision reads changed."""
-    decision: Decision | None
+    decision: DecisionRecord | None
     decided_version: int
     """Sum of the versions that the decision was made under; each only grows, so an equal sum is an equal state."""
     decided_until: float
@@ -143,6 +186,8 @@ class NasRecord:
     """Its Event-Timestamp counts."""
     limit_action: str
     """At the simultaneous-use limit: "reject" or "disconnect_oldest"."""
+    passwords: dict[bytes, CredentialRecord]
+    """Its operator's index of user names."""
     sessions: dict[bytes, SessionRecord]
     """By Acct-Session-Id: the latest session of each, for a while also after its end."""
     live_count: int
@@ -168,6 +213,7 @@ class NasRecord:
         self.swap_octets = False
         self.trust_event_time = True
         self.limit_action = "reject"
+        self.passwords = {}
         self.sessions = {}
         self.live_count = 0
         self.last_seen_at = 0.0
@@ -223,7 +269,8 @@ class SessionRecord:
     nas_port_id: bytes | None
     circuit_id: bytes | None
     remote_id: bytes | None
-    decision: Decision | None
+    decision: DecisionRecord | None
+    """The last that the network confirmed; None: unknown."""
     dirty: int
     """0 as stored, 1 counters changed, 2 the whole row is to be written."""
 

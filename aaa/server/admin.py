@@ -18,7 +18,7 @@ from aaa.engine.decisions import facts_of
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
 from aaa.model.operations import Actor, Answer, Call, Operation
-from aaa.model.records import ACTIVE, ENDED, ServiceRecord, SessionRecord
+from aaa.model.records import ACTIVE, ENDED, DecisionRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
 from aaa.server import views
 from aaa.server.metrics import Metrics
@@ -179,7 +179,8 @@ class Admin:
         if service is None:
             return missing("service", args["id"])
         at = time.time()
-        decision = self._server.decisions.of(service, at)
+        record = self._server.decisions.of(service, at)
+        decision = record.body
         facts = facts_of(service, at)
         quota = service.plan.body.quota
         fresh = at >= service.cycle_ends_at
@@ -205,18 +206,18 @@ class Admin:
         if service.live is not None:
             for session in service.live.sessions:
                 if session.state == ACTIVE:
-                    body["sessions"].append(self._session_status(session, decision))
+                    body["sessions"].append(self._session_status(session, record))
         return reply(200, body)
 
     @staticmethod
-    def _session_status(session: SessionRecord, decision: Any) -> dict[str, Any]:
+    def _session_status(session: SessionRecord, decision: DecisionRecord) -> dict[str, Any]:
         confirmed = session.decision
         return {
             "id": str(session.id),
             "protocol": "radius",
             "nas": session.nas.name,
-            "desired": views.desired_view(decision),
-            "confirmed": None if confirmed is None else views.desired_view(confirmed),
+            "desired": views.desired_view(decision.body),
+            "confirmed": None if confirmed is None else views.desired_view(confirmed.body),
             "converged": confirmed is decision,
             "since": views.moment(session.started_at),
             "framed_ip": views.address_text(session.framed_ip),
@@ -234,7 +235,7 @@ class Admin:
         if nas is not None:
             if nas not in self._server.clients.by_name:
                 return missing("nas", nas)
-            rendered = self._server.render(self._server.decisions.of(service, at), nas)
+            rendered = self._server.render(self._server.decisions.of(service, at).body, nas)
             body["attributes_sent"] = self._server.show_attributes(rendered)
         return reply(200, body)
 

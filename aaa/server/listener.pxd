@@ -60,3 +60,12 @@ cdef class AccountingPort(Port):
     @cython.locals(request=Request, now=double, at=double, requests=list, datagrams=list, fresh=list, answers=list,
                    packet=Packet, payload=bytes)
     cpdef object on_readable(self)
+
+cdef int ACCESS_ACCEPT
+cdef int ACCESS_REJECT
+cdef int ACCOUNTING_RESPONSE
+cdef int STATUS_SERVER
+cdef int ACCEPT
+cdef int REJECT
+cdef int SLOW
+cdef int OVERLOAD

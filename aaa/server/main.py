@@ -163,7 +163,7 @@ class Server:
         single = len(networks) == 1 and "/" not in networks[0]
         nas = self.store.nas(client.name if single else f"{client.name}/{text}", client.name)
         nas.address = text
-        configure_nas(nas, client, self.runtime.config)
+        configure_nas(self.store, nas, client, self.runtime.config)
         return nas
 
     def bind_nases(self) -> None:
@@ -171,7 +171,7 @@ class Server:
         for nas in self.store.nases.values():
             client = self.clients.by_name.get(nas.client_name)
             if client is not None:
-                configure_nas(nas, client, self.runtime.config)
+                configure_nas(self.store, nas, client, self.runtime.config)
                 if not nas.address:
                     single = client.config.address[0]
                     nas.address = nas.name.partition("/")[2] or single
@@ -350,7 +350,7 @@ class Server:
         self.runtime = runtime
         self.clients.reconfigure(new.nas)
         self.clients.unknown_count = new.radius.unknown_sources
-        self.access_mapping.rendered.clear()
+        self.decisions.forget_renderings()
         at = time.time()
         for port in self.ports:
             port.admission.reconfigure(at)
@@ -391,10 +391,11 @@ class Server:
         self.log.info(kind, subject, **body)
 
 
-def configure_nas(nas: NasRecord, client: Client, config: Config) -> None:
+def configure_nas(store: Store, nas: NasRecord, client: Client, config: Config) -> None:
     """Copy what the engine needs of a [[nas]] entry."""
     nas.family = client.family
     nas.operator = client.operator
+    nas.passwords = store.index_of("password", client.operator)
     nas.allow_mac = client.allow_mac
     nas.allow_circuit = client.allow_circuit
     nas.enforce_adopted = client.adopt == "enforce"

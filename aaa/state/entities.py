@@ -165,6 +165,7 @@ def apply_plan(store: Store, operation: Operation, operator: str | None, at: flo
         store.plans[operation.id] = record
     record.body = plan
     record.version += 1
+    record.plain = {}
     store.journal.append(Row.PLAN, (record.no, msgspec.json.encode(plan).decode()))
     return plan.revision
 

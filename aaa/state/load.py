@@ -115,5 +115,5 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
     (newest,) = db.execute(
         "SELECT max(coalesce((SELECT max(id) FROM session), 0), coalesce((SELECT max(id) FROM session_history), 0))"
     ).fetchone()
-    store.last_session_id = newest
+    store.session_ids.last = newest
     (store.last_event,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()

@@ -479,7 +479,7 @@ class Pool:
         self._leases[address] = lease
         self._by_key.setdefault(lease.key, lease)
         if lease.session_id:
-            # Of two leases of one key, which only claims make, the one bound last is the key's.
+            # Of two leases of one key, which claims and merged pools make, the one bound last is the key's.
             other = self._by_key[lease.key]
             if not other.session_id or other.bound_at <= lease.bound_at:
                 self._by_key[lease.key] = lease

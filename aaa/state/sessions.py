@@ -130,7 +130,7 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
     else:
         service = find_service(store, record)
         known = bool(record.token_session) and record.token_session not in store.sessions
-        session_id = record.token_session if known else store.next_session_id(record.received_at)
+        session_id = record.token_session if known else store.session_ids.next(record.received_at)
         session = SessionRecord(session_id, record.nas, service)
         session.key = record.session_key
         session.adopted = not record.token_session

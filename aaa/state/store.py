@@ -19,6 +19,7 @@ from aaa.model.records import (
     NasRecord,
     PlanRecord,
     ServiceRecord,
+    SessionIds,
     SessionRecord,
     SubscriberRecord,
 )
@@ -48,7 +49,7 @@ class Store:
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
         self.last_no = 0
-        self.last_session_id = 0
+        self.session_ids = SessionIds()
         self.last_event = 0
         self.policy_version = 0
         self.lease_rows: list[Any] = []
@@ -65,11 +66,6 @@ class Store:
         """A number for a new plan, subscriber, service or NAS; never used again."""
         self.last_no += 1
         return self.last_no
-
-    def next_session_id(self, at: float) -> int:
-        """A session id: microseconds since the epoch, or one more than the last, so that none returns after a restart."""
-        self.last_session_id = max(self.last_session_id + 1, int(at * 1e6))
-        return self.last_session_id
 
     def live(self, service: ServiceRecord) -> Live:
         """What is live of a service, made on first use."""
