@@ -493,7 +493,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.statics: dict[bytes, int] = {}
         self.started: set[int] = set()
         self.twofold: set[tuple[int, bytes]] = set()
-        """Keys that claims gave a second lease: which of them is the key's own is not promised."""
+        """Keys that a claim or a merged pool gave a second lease: which of them is the key's own is not promised."""
         self.stored: dict[tuple[str, bytes], tuple[object, ...]] = {}
 
     def write(self, *leases: Lease | None) -> None:
@@ -601,6 +601,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.write(*self.pools.reconfigure(layout))
         self.layout = layout
         assert sorted(self.bound()) == before
+        owners = [(row[0], len(row[1]), row[2:4]) for row in self.pools.rows()]
+        self.twofold |= {owner[2] for owner in owners if owners.count(owner) > 1}
 
     @rule()
     def restart(self) -> None:
