@@ -145,7 +145,7 @@ class Bench:
 
     def table(self, names: list[str]) -> str:
         """The rows with one column per server, and how many times more FreeRADIUS needs."""
-        width = max(len(row.label) for row in self.rows)
+        width = max((len(row.label) for row in self.rows), default=0)
         header = f"{'':{width}}" + "".join(f"{name:>28}" for name in names)
         lines = [header + (f"{'ratio':>9}" if len(names) == 2 else "")]
         for row in self.rows:
@@ -165,7 +165,9 @@ def measure(bench: Bench, cpu: int | None, ours: bool, theirs: bool) -> None:
         print(f"bench: starting with {count:,} users", file=sys.stderr)
         servers: dict[str, Server] = {}
         if ours:
-            servers[mine] = stack.enter_context(Ours(count, cpu))
+            server = stack.enter_context(Ours(count, cpu))
+            servers[mine] = server
+            bench.rows.append(Row(f"sync of {count:,} users", {mine: f"{server.fill_s:.1f} s"}))
         if theirs:
             servers[other] = stack.enter_context(FreeRadius(count, accounting, cpu))
         return servers
@@ -234,25 +236,28 @@ def main() -> int:
     ours, theirs = arguments.only != "freeradius", arguments.only != "ours"
     began = time.monotonic()
     bench = Bench(plan, load_cpu, arguments.sign)
+    facts = machine()
+    failure = ""
     try:
         build_load()
-        facts = machine()
         if theirs:
             facts["freeradius"] = freeradius.version()
         measure(bench, server_cpu, ours, theirs)
     except ServerFailed as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+        failure = str(error)
     names = [Ours.name] * ours + [FreeRadius.name] * theirs
     print(bench.table(names))
     print("\nCPU-us: user and system time of all processes of a server per answered request; ratio: FreeRADIUS to aaa.")
+    print("Sync: plan, subscriber and service with its password through the HTTP API, every operation durable.")
     print("Per cent: share of one core that the server got. Latency: open loop, from the scheduled time.")
     print(", ".join(f"{key} {value}" for key, value in facts.items()), f"{time.monotonic() - began:.0f} s", sep=", ")
     for warning in dict.fromkeys(bench.warnings):
         print("warning:", warning)
     RUN.mkdir(parents=True, exist_ok=True)
     (RUN / "results.json").write_text(json.dumps({"machine": facts, "results": bench.results}, indent=1))
-    return 0
+    if failure:
+        print(f"bench: stopped early: {failure}", file=sys.stderr)
+    return 1 if failure else 0
 
 
 if __name__ == "__main__":
