@@ -502,9 +502,11 @@ class Pool:
 class Pools:
     """All pools, their leases by session, and the static addresses among them."""
 
-    def __init__(self, operator_of: Callable[[int], str], configs: Sequence[PoolConfig] = ()) -> None:
+    def __init__(
+        self, configs: Sequence[PoolConfig] = (), operator_of: Callable[[int], str] = lambda service: "default"
+    ) -> None:
         """operator_of: whose address space a service number is in, also of a service that is gone; asked when leases
-        are loaded or change their pool.
+        are loaded or change their pool. Needed where operators have pools of their own.
 
         Raises PoolError like `reconfigure`.
         """
