@@ -26,13 +26,9 @@ def v6(text: str) -> bytes:
     return bytes([network.prefixlen]) + network.network_address.packed
 
 
-def default_operator(service: int) -> str:
-    return "default"
-
-
 def restarted(pools: Pools, configs: list[PoolConfig], confirmed: set[int]) -> Pools:
     """What a new process makes of the rows, given the sessions that the store knows to be in accounting."""
-    again = Pools(default_operator, configs)
+    again = Pools(configs)
     rows = list(pools.rows())
     random.Random(1).shuffle(rows)
     again.load(rows)
@@ -46,7 +42,7 @@ HOME = config("home", "10.0.0.0/29")
 
 @pytest.fixture
 def pools() -> Pools:
-    return Pools(default_operator, [HOME])
+    return Pools([HOME])
 
 
 def test_first_leases_go_upwards_and_are_new(pools: Pools) -> None:
@@ -88,7 +84,7 @@ def test_full_pool_gives_out_what_was_released_longest_ago(pools: Pools) -> None
 
 
 def test_released_address_is_held_for_its_key_as_long_as_configured() -> None:
-    pools = Pools(default_operator, [config("one", "10.0.0.1", hold=60.0)])
+    pools = Pools([config("one", "10.0.0.1", hold=60.0)])
     (pool,) = pools.named("one")
     pool.allocate((1, b""), 1, 0.0)
     pools.release_session(1, 100.0)
@@ -177,7 +173,7 @@ def test_reservation_without_a_start_expires_on_time_and_one_with_a_start_never(
 
 
 def test_expiry_works_in_bounded_calls() -> None:
-    pools = Pools(default_operator, [config("big", "10.0.0.0/16")])
+    pools = Pools([config("big", "10.0.0.0/16")])
     (pool,) = pools.named("big")
     for n in range(1, POOL_EXPIRE_COUNT_MAX + 11):
         pool.allocate((n, b""), n, 1.0)
@@ -212,7 +208,7 @@ def test_claim_takes_a_remembered_address_from_its_key(pools: Pools) -> None:
 
 
 def test_prefix_claimed_with_host_bits_is_the_same_prefix() -> None:
-    pools = Pools(default_operator, [config("v6", "2001:db8::/62", kind="ipv6")])
+    pools = Pools([config("v6", "2001:db8::/62", kind="ipv6")])
     one = pools.claim("default", v6("2001:db8::/64")[:-1] + b"\x01", (1, b""), 1, 1.0)
     assert one is not None
     assert one.address == v6("2001:db8::/64")
@@ -262,7 +258,7 @@ def test_static_address_has_one_owner(pools: Pools) -> None:
 
 
 def test_static_prefix_of_another_length_keeps_what_it_overlaps() -> None:
-    pools = Pools(default_operator, [config("pd", "2001:db8::/53", kind="delegated")])
+    pools = Pools([config("pd", "2001:db8::/53", kind="delegated")])
     (pool,) = pools.named("pd")
     pools.reserve("default", v6("2001:db8::/54"), 5)
     pools.reserve("default", v6("2001:db8:0:400::/64"), 6)
@@ -275,21 +271,20 @@ def test_static_prefix_of_another_length_keeps_what_it_overlaps() -> None:
 
 
 def test_static_prefix_that_would_take_a_whole_pool_is_refused() -> None:
-    pools = Pools(default_operator, [config("v6", "2001:db8::/40", kind="ipv6")])
+    pools = Pools([config("v6", "2001:db8::/40", kind="ipv6")])
     with pytest.raises(PoolError, match="would take more than"):
         pools.reserve("default", v6("2001:db8::/32"), 5)
     pools.unreserve("default", v6("2001:db8::/32"))
 
 
 def test_pools_of_ten_million_and_more_cost_nothing_until_leased() -> None:
-    pools = Pools(default_operator, [config("ten", "10.0.0.0/8"), config("v6", "2001:db8::/32", kind="ipv6")])
+    pools = Pools([config("ten", "10.0.0.0/8"), config("v6", "2001:db8::/32", kind="ipv6")])
     assert [usage.size for usage in pools.usage()] == [2**24, 2**32]
     assert list(pools.rows()) == []
 
 
 def test_pools_of_one_name_and_several_kinds_are_leased_together() -> None:
     pools = Pools(
-        default_operator,
         [
             config("dual", "10.0.0.0/30"),
             config("dual", "2001:db8::/48", kind="ipv6"),
@@ -307,9 +302,7 @@ def test_pools_of_one_name_and_several_kinds_are_leased_together() -> None:
 
 
 def test_exclusions_are_never_leased() -> None:
-    pools = Pools(
-        default_operator, [config("x", "10.0.0.0/29", exclude=("10.0.0.0", "10.0.0.2-10.0.0.5", "10.0.0.7/32"))]
-    )
+    pools = Pools([config("x", "10.0.0.0/29", exclude=("10.0.0.0", "10.0.0.2-10.0.0.5", "10.0.0.7/32"))])
     (pool,) = pools.named("x")
     got = [pool.allocate((n, b""), n, 1.0) for n in range(1, 4)]
     assert [lease and lease.address for lease in got] == [v4("10.0.0.1"), v4("10.0.0.6"), None]
@@ -340,9 +333,7 @@ def test_bad_reconfiguration_is_refused_and_changes_nothing(
 
 
 def test_two_operators_may_lease_the_same_private_addresses() -> None:
-    pools = Pools(
-        default_operator, [config("a", "10.0.0.0/30", operator="x"), config("b", "10.0.0.0/30", operator="y")]
-    )
+    pools = Pools([config("a", "10.0.0.0/30", operator="x"), config("b", "10.0.0.0/30", operator="y")])
     assert pools.claim("x", v4("10.0.0.1"), (1, b""), 1, 1.0) is not None
     assert pools.claim("y", v4("10.0.0.1"), (2, b""), 2, 1.0) is not None
     assert pools.claim("z", v4("10.0.0.1"), (3, b""), 3, 1.0) is None
@@ -367,7 +358,7 @@ def test_leases_follow_their_range_into_a_pool_of_another_name(pools: Pools) -> 
 
 
 def test_bound_lease_outside_all_ranges_is_kept_and_not_given_out_under_another_length() -> None:
-    pools = Pools(default_operator, [config("v6", "2001:db8::/62", kind="ipv6")])
+    pools = Pools([config("v6", "2001:db8::/62", kind="ipv6")])
     (pool,) = pools.named("v6")
     lease = pool.allocate((1, b""), 1, 1.0)
     pools.confirm(1)
@@ -388,7 +379,7 @@ def test_bound_lease_outside_all_ranges_is_kept_and_not_given_out_under_another_
 
 def test_leases_of_a_shared_range_move_to_the_pool_of_their_own_operator_only() -> None:
     operators = {1: "x", 2: "y", 3: "x"}
-    pools = Pools(operators.__getitem__, [config("all", "10.0.0.0/31")])
+    pools = Pools([config("all", "10.0.0.0/31")], operators.__getitem__)
     for n in (1, 2):
         pools.named("all")[0].allocate((n, b""), n, 1.0)
     moved = pools.reconfigure([config("x", "10.0.0.0/31", operator="x")])
@@ -401,7 +392,7 @@ def test_leases_of_a_shared_range_move_to_the_pool_of_their_own_operator_only() 
 
 def test_memory_of_released_leases_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools_module, "POOL_REMEMBERED_COUNT_MAX", 3)
-    pools = Pools(default_operator, [config("ten", "10.0.0.0/8")])
+    pools = Pools([config("ten", "10.0.0.0/8")])
     (pool,) = pools.named("ten")
     for n in range(1, 50):
         pool.allocate((n, b""), n, float(n))
@@ -412,7 +403,7 @@ def test_memory_of_released_leases_is_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 def test_releases_at_one_instant_or_out_of_order_keep_their_order_over_a_restart() -> None:
     configs = [config("home", "10.0.0.0/30")]
-    pools = Pools(default_operator, configs)
+    pools = Pools(configs)
     (pool,) = pools.named("home")
     for n in range(1, 5):
         pool.allocate((n, b""), n, 1.8e9)
@@ -488,7 +479,7 @@ class PoolMachine(RuleBasedStateMachine):
     @initialize(layout=st.sampled_from(LAYOUTS))
     def start(self, layout: list[PoolConfig]) -> None:
         self.layout = layout
-        self.pools = Pools(default_operator, layout)
+        self.pools = Pools(layout)
         self.at = 1000.0
         self.statics: dict[bytes, int] = {}
         self.started: set[int] = set()
@@ -606,7 +597,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        again = Pools(default_operator, self.layout)
+        again = Pools(self.layout)
         for address, service in self.statics.items():
             again.reserve("default", address, service)
         again.load(list(self.stored.values()))  # type: ignore[arg-type]
