@@ -39,9 +39,7 @@ if sanitize:
 def extension(source: str) -> Extension:
     name = source.rsplit(".", 1)[0].replace("/", ".")
     libraries = ["crypto", "crypt"] if source.startswith("native/") else []
-    return Extension(
-        name, [source], libraries=libraries, extra_compile_args=compile_args, extra_link_args=link_args
-    )
+    return Extension(name, [source], libraries=libraries, extra_compile_args=compile_args, extra_link_args=link_args)
 
 
 sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/*.pyx")) + ([] if sanitize else COMPILED)
@@ -52,7 +50,12 @@ setup(
         [extension(source) for source in sources],
         build_dir="build/sanitize" if sanitize else "build/cython",
         nthreads=os.cpu_count() or 1,
-        compiler_directives={"language_level": 3, "embedsignature": True, "annotation_typing": False, "freethreading_compatible": False},
+        compiler_directives={
+            "language_level": 3,
+            "embedsignature": True,
+            "annotation_typing": False,
+            "freethreading_compatible": False,
+        },
         quiet=True,
     ),
 )

@@ -121,6 +121,4 @@ def slower(a: Rate | None, b: Rate) -> Rate:
     """The lower of two rates in each direction; 0 (the element's default) counts as faster than any."""
     if a is None:
         return b
-    return Rate(
-        down_bps=min(a.down_bps or b.down_bps, b.down_bps), up_bps=min(a.up_bps or b.up_bps, b.up_bps)
-    )
+    return Rate(down_bps=min(a.down_bps or b.down_bps, b.down_bps), up_bps=min(a.up_bps or b.up_bps, b.up_bps))

@@ -141,7 +141,15 @@ class Facts(Struct, frozen=True, gc=False):
 
 
 Reason = Literal[
-    "granted", "restricted", "throttled", "pending", "suspended", "terminated", "expired", "not_yet_active", "quota_exhausted"
+    "granted",
+    "restricted",
+    "throttled",
+    "pending",
+    "suspended",
+    "terminated",
+    "expired",
+    "not_yet_active",
+    "quota_exhausted",
 ]
 
 

@@ -17,16 +17,13 @@ class Accountant:
         self.outcomes = [0] * len(AccountingOutcome)
         """Counts by AccountingOutcome."""
 
-    def account(self, records: list[AccountingRecord | None], at: float) -> list[int]:
-        """One AccountingOutcome per record, same order; -1 for None. Durable when the journal's open group is.
+    def account(self, records: list[AccountingRecord], at: float) -> list[int]:
+        """One AccountingOutcome per record, same order. Durable when the journal's open group is.
 
         at: epoch seconds of arrival.
         """
         outcomes: list[int] = []
         for record in records:
-            if record is None:
-                outcomes.append(-1)
-                continue
             outcome = apply_accounting(self.store, record)
             self.outcomes[outcome] += 1
             outcomes.append(outcome)

@@ -38,7 +38,12 @@ class Addresses:
                 self.pools.confirm(session.id)
 
     def assign(
-        self, service: ServiceRecord, decision: DecisionRecord, attempt: Attempt, session: SessionRecord, outcome: Outcome
+        self,
+        service: ServiceRecord,
+        decision: DecisionRecord,
+        attempt: Attempt,
+        session: SessionRecord,
+        outcome: Outcome,
     ) -> bool:
         """Fill in the outcome's addresses and the session's; False when a pool is exhausted or not for this NAS."""
         body = service.body
@@ -76,7 +81,7 @@ class Addresses:
         return True
 
     def slot_of(self, attempt: Attempt, decision: DecisionRecord) -> bytes:
-        """Which of a service's logins this is: one at a time needs no telling apart, more are told by device or port."""
+        """Which of a service's logins this is: a single one needs no name, more are told by device or port."""
         if decision.simultaneous_use == 1:
             return b""
         return attempt.calling_station or attempt.nas_port_id or b""

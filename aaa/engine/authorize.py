@@ -101,12 +101,9 @@ class Authorizer:
         self.interim_jitter = settings.interim_jitter
         self.simple_names = not settings.username_lower and not settings.strip_realms
 
-    def authorize(self, attempts: list[Attempt | None]) -> list[Outcome | None]:
-        """One outcome per attempt, same order; None stays None."""
-        outcomes: list[Outcome | None] = []
-        for attempt in attempts:
-            outcomes.append(None if attempt is None else self.authorize_one(attempt))
-        return outcomes
+    def authorize(self, attempts: list[Attempt]) -> list[Outcome]:
+        """One outcome per attempt, same order."""
+        return [self.authorize_one(attempt) for attempt in attempts]
 
     def authorize_one(self, attempt: Attempt) -> Outcome:
         """The outcome of one attempt, or SLOW with the credential whose proof is to be checked elsewhere."""
@@ -224,7 +221,7 @@ class Authorizer:
         return station is not None and normalize_mac(station) == mac
 
     def is_stand_in(self, attempt: Attempt, mac: bytes | None) -> bool:
-        """Whether what stands in the password's place proves nothing and claims nothing: absent, empty, the name again."""
+        """Whether what stands in the password's place claims nothing: absent, empty, the name again."""
         method = attempt.method
         if method == NONE:
             return True
@@ -234,15 +231,19 @@ class Authorizer:
                 return True
             return mac is not None and is_mac_password(mac, password)
         if method == CHAP:
-            spellings = (b"", attempt.user_name)
+            spellings: tuple[bytes, ...] = (b"", attempt.user_name)
             if mac is not None:
                 spellings += mac_passwords(mac)
             for spelling in spellings:
-                if verify_chap(Verifier(CLEARTEXT, spelling), attempt.chap_identifier, attempt.challenge, attempt.response):
+                if verify_chap(
+                    Verifier(CLEARTEXT, spelling), attempt.chap_identifier, attempt.challenge, attempt.response
+                ):
                     return True
         return False
 
-    def find_circuit(self, nas: NasRecord, circuit_id: bytes | None, remote_id: bytes | None) -> CredentialRecord | None:
+    def find_circuit(
+        self, nas: NasRecord, circuit_id: bytes | None, remote_id: bytes | None
+    ) -> CredentialRecord | None:
         """The line's credential: by both ids, then by either."""
         index = self.store.index_of("circuit", nas.operator)
         for key in (circuit_key(circuit_id, remote_id), circuit_key(circuit_id, None), circuit_key(None, remote_id)):
@@ -408,4 +409,3 @@ def lock_allows(lock: Lock, attempt: Attempt) -> bool:
 def text(octets: bytes) -> str:
     """Printable form for comparison with pushed text."""
     return octets.decode("utf-8", "replace")
-

@@ -1,5 +1,6 @@
-"""Access-Request to attempt, outcome to reply attributes. Bilingual: RADIUS attributes on one side, neutral words on the
-other; decides nothing. Compiled: every Access-Request passes through it.
+"""Access-Request to attempt, outcome to reply attributes. Bilingual: RADIUS on one side, neutral words on the other.
+
+Decides nothing. Compiled: every Access-Request passes through it.
 """
 
 from __future__ import annotations
@@ -111,12 +112,9 @@ class AccessMapping:
         self.token_key = token_key
         self.salt = int.from_bytes(os.urandom(2), "big")
 
-    def to_attempts(self, requests: list[Request | None], at: float) -> list[Attempt | None]:
-        """One attempt per request, same order; None stays None."""
-        attempts: list[Attempt | None] = []
-        for request in requests:
-            attempts.append(None if request is None else self.to_attempt(request, at))
-        return attempts
+    def to_attempts(self, requests: list[Request], at: float) -> list[Attempt]:
+        """One attempt per request, same order."""
+        return [self.to_attempt(request, at) for request in requests]
 
     def to_attempt(self, request: Request, at: float) -> Attempt:
         packet = request.packet
@@ -173,21 +171,17 @@ class AccessMapping:
             attempt.chap_identifier = proof[0] if proof else 0
             attempt.response = proof[26:50]
 
-    def to_replies(
-        self, requests: list[Request | None], attempts: list[Attempt | None], outcomes: list[Outcome | None]
-    ) -> list[bytes | None]:
-        """Attributes of each accept or reject, same order; None for other rows."""
-        replies: list[bytes | None] = []
+    def to_replies(self, requests: list[Request], attempts: list[Attempt], outcomes: list[Outcome]) -> list[bytes]:
+        """Attributes of each accept or reject, same order; b"" for other rows."""
+        replies: list[bytes] = []
         for index in range(len(requests)):
             outcome = outcomes[index]
-            if outcome is None:
-                replies.append(None)
-            elif outcome.verdict == ACCEPT:
-                replies.append(self.accept_attributes(requests[index], attempts[index], outcome))  # type: ignore[arg-type]
+            if outcome.verdict == ACCEPT:
+                replies.append(self.accept_attributes(requests[index], attempts[index], outcome))
             elif outcome.verdict == REJECT:
-                replies.append(self.reject_attributes(attempts[index], outcome))  # type: ignore[arg-type]
+                replies.append(self.reject_attributes(attempts[index], outcome))
             else:
-                replies.append(None)
+                replies.append(b"")
         return replies
 
     def accept_attributes(self, request: Request, attempt: Attempt, outcome: Outcome) -> bytes:
@@ -196,8 +190,9 @@ class AccessMapping:
         decision = outcome.decision
         service = outcome.service
         name = attempt.nas.client_name
-        assert decision is not None and service is not None
-        rendered = decision.rendered.get(name)
+        assert decision is not None
+        assert service is not None
+        rendered: Rendered | None = decision.rendered.get(name)  # type: ignore[assignment]
         if rendered is None:
             rendered = self.render_decision(decision, name)
         parts = [rendered.attributes]
@@ -256,7 +251,8 @@ class AccessMapping:
         attributes = attribute(REPLY_MESSAGE, outcome.message.encode()[:253]) if outcome.message else b""
         if attempt.method == MSCHAP or attempt.method == MSCHAPV2:
             code = MSCHAP_ERRORS.get(outcome.cause, MsChapError.NO_DIALIN_PERMISSION)
-            error = format_mschap_error(code, os.urandom(8 if attempt.method == MSCHAP else 16), message=outcome.message)
+            error = format_mschap_error(
+                code, os.urandom(8 if attempt.method == MSCHAP else 16), message=outcome.message
+            )
             attributes += vendor_attribute(MICROSOFT, MS_CHAP_ERROR, bytes((attempt.chap_identifier,)) + error)
         return attributes
-

@@ -55,12 +55,9 @@ class AccountingMapping:
     def __init__(self, token_key: TokenKey) -> None:
         self.token_key = token_key
 
-    def to_records(self, requests: list[Request | None], at: float) -> list[AccountingRecord | None]:
-        """One record per request, same order; None stays None. at: epoch seconds of arrival."""
-        records: list[AccountingRecord | None] = []
-        for request in requests:
-            records.append(None if request is None else self.to_record(request, at))
-        return records
+    def to_records(self, requests: list[Request], at: float) -> list[AccountingRecord]:
+        """One record per request, same order. at: epoch seconds of arrival."""
+        return [self.to_record(request, at) for request in requests]
 
     def to_record(self, request: Request, at: float) -> AccountingRecord:
         packet = request.packet
@@ -68,7 +65,11 @@ class AccountingMapping:
         status = packet.get_integer(ACCT_STATUS_TYPE)
         key = packet.get(ACCT_SESSION_ID)
         record = AccountingRecord(
-            nas, 0 if status is None else status & 0xFFFF, b"" if key is None else key, self.event_time(packet, nas, at), at
+            nas,
+            0 if status is None else status & 0xFFFF,
+            b"" if key is None else key,
+            self.event_time(packet, nas, at),
+            at,
         )
         name = packet.get(USER_NAME)
         if name is not None:

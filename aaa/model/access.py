@@ -1,7 +1,7 @@
 """An access attempt and its outcome in neutral words: no attribute numbers, no storage.
 
-Compiled (access.pxd): one of each is made per packet. Fields that __init__ does not name begin as None, 0 or False, which
-the compiled classes see to.
+Compiled (access.pxd): one of each is made per packet. Fields that __init__ does not name begin as None, 0 or
+False, which the compiled classes see to.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ cdef class Admission:
     cpdef list admit(self, list packets, int count, double now, double at)
     @cython.locals(code=int, source=Source, counters=list, signed=bint, state=int, reason=int)
     cpdef Request admit_one(self, Packet packet, double now, double at, long long oldest_ns)
-    cpdef object drop(self, list counters, int reason, int counter)
+    cpdef Request refuse(self, list counters, int reason, int counter)
     cpdef int refuse_unsigned(self, Source source, Packet packet) except -1
     cpdef bint other_secret(self, Source source, Packet packet) except -1
     cpdef Source resolve(self, Packet packet, double at)

@@ -156,26 +156,26 @@ class Admission:
                 return None
         counters = source.counters
         if packet.received_ns and packet.received_ns < oldest_ns:
-            return self.drop(counters, TOO_LATE, COUNT_DROPPED)
+            return self.refuse(counters, TOO_LATE, COUNT_DROPPED)
         if source.limited and not source.client.allow(1, now):
-            return self.drop(counters, RATE_LIMITED, COUNT_RATE_LIMITED)
+            return self.refuse(counters, RATE_LIMITED, COUNT_RATE_LIMITED)
 
         signed = False
         if code == ACCOUNTING_REQUEST:
             counters[COUNT_ACCOUNTING_REQUESTS] += 1
             if not source.secret.verify_accounting(packet) and not self.other_secret(source, packet):
-                return self.drop(counters, BAD_AUTHENTICATOR, COUNT_BAD_AUTHENTICATOR)
+                return self.refuse(counters, BAD_AUTHENTICATOR, COUNT_BAD_AUTHENTICATOR)
         else:
             state = source.secret.verify_message_authenticator(packet)
             if state == 2 and self.other_secret(source, packet):
                 state = 1
             if state == 2:
-                return self.drop(counters, BAD_AUTHENTICATOR, COUNT_BAD_AUTHENTICATOR)
+                return self.refuse(counters, BAD_AUTHENTICATOR, COUNT_BAD_AUTHENTICATOR)
             signed = state == 1
             if code == STATUS_SERVER:
                 counters[COUNT_STATUS_REQUESTS] += 1
                 if not signed:
-                    return self.drop(counters, MISSING_MESSAGE_AUTHENTICATOR, COUNT_MISSING_MESSAGE_AUTHENTICATOR)
+                    return self.refuse(counters, MISSING_MESSAGE_AUTHENTICATOR, COUNT_MISSING_MESSAGE_AUTHENTICATOR)
             else:
                 counters[COUNT_ACCESS_REQUESTS] += 1
                 if signed:
@@ -184,7 +184,7 @@ class Admission:
                     source.without_count += 1
                     reason = self.refuse_unsigned(source, packet)
                     if reason != NONE:
-                        return self.drop(
+                        return self.refuse(
                             counters,
                             reason,
                             COUNT_PROXY_STATE_REFUSED
@@ -203,12 +203,13 @@ class Admission:
             return None
         return Request(packet, source, signed)
 
-    def drop(self, counters: list[int], reason: int, counter: int) -> None:
-        """Count a silence for the server and for its client."""
+    def refuse(self, counters: list[int], reason: int, counter: int) -> Request | None:
+        """Count a silence for the server and for its client; None, the request it makes."""
         self.drops[reason] += 1
         counters[counter] += 1
         if counter != COUNT_DROPPED:
             counters[COUNT_DROPPED] += 1
+        return None
 
     def refuse_unsigned(self, source: Source, packet: Packet) -> int:
         """Why an Access-Request without Message-Authenticator is dropped; NONE where it may pass."""

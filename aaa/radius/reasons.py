@@ -1,4 +1,4 @@
-"""Why a packet was met with silence: every drop is counted under exactly one of these, a metric label and a docs anchor."""
+"""Why a packet was met with silence: every drop is counted under exactly one of these, a metric label."""
 
 import enum
 

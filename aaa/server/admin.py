@@ -1,6 +1,7 @@
 """The engine's answers to the HTTP door: every method that billing_hooks may call, scoped by the caller's operator.
 
-Questions are answered from memory; lists work in slices, history is read off the loop, changes are answered when durable.
+Questions are answered from memory; lists work in slices, history is read off the loop; changes are answered when
+durable.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Admin:
         self._metrics = Metrics(server)
         self._methods: dict[str, Callable[[Actor, Any], Answer | Awaitable[Answer]]] = {
             "get": self.get,
-            "list": self.list,
+            "list": self.page,
             "status": self.status,
             "decision": self.decision,
             "sessions": self.sessions,
@@ -139,7 +140,7 @@ class Admin:
             return None
         return service
 
-    async def list(self, actor: Actor, args: dict[str, Any]) -> Answer:
+    async def page(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """A page in the order of creation; the cursor is the number of the last item."""
         kind, limit, wanted = args["kind"], args["limit"], args.get("filter") or {}
         after = int(args["after"]) if str(args["after"]).isdigit() else 0
@@ -169,7 +170,7 @@ class Admin:
                 if service is not None:
                     yield no, service.body.id
             return
-        records: dict[str, Any] = store.plans if kind == "plan" else store.subscribers  # type: ignore[assignment]
+        records: dict[str, Any] = store.plans if kind == "plan" else store.subscribers
         yield from sorted((record.no, name) for name, record in records.items() if record.no > after)
 
     # What a portal and a support desk ask
@@ -287,7 +288,13 @@ class Admin:
         if session.state != ACTIVE:
             return reply(409, {"error": "not_live", "detail": f"session {session.id} is {views.STATES[session.state]}"})
         if not self._server.disconnector.disconnect(session):
-            return reply(409, {"error": "cannot_disconnect", "detail": f"{session.nas.name} is not configured any more, or too many disconnects are in work"})
+            return reply(
+                409,
+                {
+                    "error": "cannot_disconnect",
+                    "detail": f"{session.nas.name} is not configured any more, or too many disconnects are in work",
+                },
+            )
         return reply(202, {"status": "sent", "session_id": str(session.id), "nas": session.nas.name})
 
     async def leases(self, actor: Actor, args: dict[str, Any]) -> Answer:
@@ -320,7 +327,8 @@ class Admin:
     async def _lease_history(
         self, actor: Actor, wanted: bytes | None, service: ServiceRecord | None, at: float | None
     ) -> list[dict[str, Any]]:
-        conditions, values = ["1"], []
+        conditions = ["1"]
+        values: list[bytes | float] = []
         if wanted is not None:
             conditions.append("a.address = ?")
             values.append(wanted)
@@ -332,7 +340,8 @@ class Admin:
             values += [at, at]
         query = (
             "SELECT a.address, a.from_at, a.until_at, s.id, s.service, s.nas, s.facts FROM address_history a"
-            f" JOIN session_history s ON s.id = a.session WHERE {' AND '.join(conditions)} ORDER BY a.from_at LIMIT 1000"
+            f" JOIN session_history s ON s.id = a.session WHERE {' AND '.join(conditions)}"
+            " ORDER BY a.from_at LIMIT 1000"
         )
         nases = {nas.no: nas.name for nas in self._store.nases.values()}
         found = []
@@ -480,9 +489,7 @@ def matches(session: SessionRecord, wanted: dict[str, Any]) -> bool:
         return False
     if user is not None and views.printable(session.user_name) != user:
         return False
-    return address is None or any(
-        views.address_text(getattr(session, name)) == address for name in ADDRESS_FACTS
-    )
+    return address is None or any(views.address_text(getattr(session, name)) == address for name in ADDRESS_FACTS)
 
 
 def lease_rows(session: SessionRecord, wanted: bytes | None) -> Iterator[dict[str, Any]]:

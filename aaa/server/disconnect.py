@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncio_dgram
 
+from aaa.credential.identity import show_circuit
 from aaa.limits import DISCONNECTS_IN_WORK_MAX
 from aaa.model.records import SessionRecord
 from aaa.radius.clients import Clients
@@ -53,7 +54,9 @@ class Disconnector:
         except OSError as error:
             result = f"error: {error.strerror}"
         self.results[result] = self.results.get(result, 0) + 1
-        self._log.info("session.disconnect", result, nas=session.nas.name, user=session.user_name, session_id=session.id)
+        self._log.info(
+            "session.disconnect", result, nas=session.nas.name, user=show_circuit(session.user_name), session_id=session.id
+        )
         return result
 
     async def send(self, session: SessionRecord) -> str:

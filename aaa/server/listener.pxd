@@ -29,6 +29,7 @@ cdef class Port:
     cdef public Statistics statistics
     cdef public object status_attributes
 
+    cpdef object on_readable(self)
     @cython.locals(count=int, packets=list, requests=list, admission=Admission)
     cpdef list take(self, double now, double at)
     cpdef Datagram answer_status(self, Request request, int code, double now)

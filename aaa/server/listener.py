@@ -115,6 +115,10 @@ class Port:
         self.statistics = statistics
         self.status_attributes = status_attributes
 
+    def on_readable(self) -> None:
+        """Serve one batch."""
+        raise NotImplementedError
+
     def take(self, now: float, at: float) -> list[Request | None]:
         """Receive one batch and admit it; retransmissions and Status-Server are answered here."""
         count = self.socket.receive()
@@ -245,7 +249,9 @@ class AccessPort(Port):
                     datagrams.append(packet.reply(payload))
             elif outcome.verdict == SLOW:
                 kept = request.detach()
-                if not self.check_slowly(attempts[index], outcome, partial(self.resume, kept, attempts[index], outcome)):
+                if not self.check_slowly(
+                    attempts[index], outcome, partial(self.resume, kept, attempts[index], outcome)
+                ):
                     self.admission.drops[OVERLOAD] += 1
                     duplicates.forget(packet)
 

@@ -23,12 +23,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from aaa import config as configuration
 from aaa import dictionary as dictionaries
 from aaa.config import Config
+from aaa.dictionary import Dictionary
 from aaa.engine.account import Accountant
 from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
 from aaa.engine.decisions import Decisions
 from aaa.engine.liveness import Liveness
-from aaa.dictionary import Dictionary
 from aaa.errors import AaaError, ConfigError, Problem, StoreError
 from aaa.limits import SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
 from aaa.mapping import families
@@ -38,7 +38,7 @@ from aaa.model.access import Attempt, Cause, Outcome
 from aaa.model.records import NasRecord
 from aaa.radius.admission import ACCESS_REQUEST, ACCOUNTING_REQUEST, Admission, Request
 from aaa.radius.clients import Client, Clients, format_address
-from aaa.server import systemd
+from aaa.server import systemd, views
 from aaa.server.admin import Admin
 from aaa.server.disconnect import Disconnector
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
@@ -99,7 +99,9 @@ def runtime_of(config: Config, dictionary: Dictionary) -> Runtime:
         try:
             options[nas.name] = families.options_from(nas.family, nas.options, dictionary, pools)
         except ValueError as error:
-            problems += [Problem(str(config.path), 0, f"nas.{nas.name}.options", line) for line in str(error).splitlines()]
+            problems += [
+                Problem(str(config.path), 0, f"nas.{nas.name}.options", line) for line in str(error).splitlines()
+            ]
     if problems:
         raise ConfigError(problems)
     return Runtime(config, options)
@@ -255,7 +257,9 @@ class Server:
                 )
             )
         if not self.ports:
-            raise OSError(errno.EADDRNOTAVAIL, f"none of radius.listen {list(radius.listen)} is an address of this machine")
+            raise OSError(
+                errno.EADDRNOTAVAIL, f"none of radius.listen {list(radius.listen)} is an address of this machine"
+            )
 
     def on_readable(self, port: Port) -> None:
         """One batch; afterwards what it owes to the disk is sent, and displaced sessions are disconnected."""
@@ -297,8 +301,10 @@ class Server:
         self.log.tick()
 
     def on_writer_lost(self) -> None:
-        """Commits fail for good: memory is ahead of the disk, so answer nothing more and let the supervisor restart us."""
-        self.log.error("store.writer_lost", "the store cannot be written; stopping so that a restart reloads what is durable")
+        """Commits fail for good and memory is ahead of the disk: answer nothing more, let a restart reload."""
+        self.log.error(
+            "store.writer_lost", "the store cannot be written; stopping so that a restart reloads what is durable"
+        )
         self.exit_code = 1
         self.stopping.set()
 
@@ -316,7 +322,9 @@ class Server:
                     if isinstance(port, AccessPort):
                         port.release_rejects(float("inf"))
                 if not await self.link.drain(self.runtime.config.server.stop_timeout):
-                    self.log.error("store.drain_failed", "not everything could be written in time; it was not acknowledged")
+                    self.log.error(
+                        "store.drain_failed", "not everything could be written in time; it was not acknowledged"
+                    )
             await self.link.stop()
         self.hashes.close()
         for port in self.ports:
@@ -346,7 +354,11 @@ class Server:
         old = self.runtime.config
         new = configuration.load(old.path)
         runtime = runtime_of(new, self.dictionary)
-        changed = [name for name in ("nas", "radius", "token", "pool", "api", "log") if getattr(old, name) != getattr(new, name)]
+        changed = [
+            name
+            for name in ("nas", "radius", "token", "pool", "api", "log")
+            if getattr(old, name) != getattr(new, name)
+        ]
         self.runtime = runtime
         self.clients.reconfigure(new.nas)
         self.clients.unknown_count = new.radius.unknown_sources
@@ -377,10 +389,10 @@ class Server:
             "auth.reject",
             outcome.message,
             repeat=(attempt.user_name, attempt.nas.no),
-            user=attempt.user_name,
+            user=views.printable(attempt.user_name),
             nas=attempt.nas.name,
             nas_ip=attempt.nas.address,
-            calling_station_id=attempt.calling_station,
+            calling_station_id=views.printable(attempt.calling_station),
             reason=Cause(outcome.cause).name.lower(),
             service=None if outcome.service is None else outcome.service.body.id,
         )

@@ -34,17 +34,23 @@ class ServerCollector(Collector):
 
     def _packets(self) -> Iterator[Metric]:
         server = self._server
-        per_nas = CounterMetricFamily("aaa_radius_packets", "Packets of each NAS entry by kind.", labels=["nas", "kind"])
+        per_nas = CounterMetricFamily(
+            "aaa_radius_packets", "Packets of each NAS entry by kind.", labels=["nas", "kind"]
+        )
         for client in server.clients:
             for name, count in zip(COUNTERS, client.counters, strict=True):
                 per_nas.add_metric([client.name, name], count)
         yield per_nas
-        access = CounterMetricFamily("aaa_access_results", "Access-Requests by result: accept, or why refused.", labels=["result"])
+        access = CounterMetricFamily(
+            "aaa_access_results", "Access-Requests by result: accept, or why refused.", labels=["result"]
+        )
         for cause in Cause:
             name = "accept" if cause is Cause.NONE else cause.name.lower()
             access.add_metric([name], server.access_statistics.causes[cause])
         yield access
-        accounting = CounterMetricFamily("aaa_accounting_results", "Accounting-Requests by what they did.", labels=["result"])
+        accounting = CounterMetricFamily(
+            "aaa_accounting_results", "Accounting-Requests by what they did.", labels=["result"]
+        )
         for outcome in AccountingOutcome:
             accounting.add_metric([outcome.name.lower()], server.accountant.outcomes[outcome])
         yield accounting
@@ -53,7 +59,9 @@ class ServerCollector(Collector):
             if reason is not DropReason.NONE:
                 drops.add_metric([reason.name.lower()], sum(port.admission.drops[reason] for port in server.ports))
         yield drops
-        kernel = CounterMetricFamily("aaa_radius_kernel_drops", "Datagrams that the kernel dropped: full receive buffer.", labels=["port"])
+        kernel = CounterMetricFamily(
+            "aaa_radius_kernel_drops", "Datagrams that the kernel dropped: full receive buffer.", labels=["port"]
+        )
         for port in server.ports:
             host, number = port.socket.address()
             kernel.add_metric([f"{host}:{number}"], port.socket.drops)
@@ -85,7 +93,9 @@ class ServerCollector(Collector):
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, value)
         yield CounterMetricFamily("aaa_store_rows", "Rows given to the writer.", journal.rows_total)
-        yield CounterMetricFamily("aaa_sessions_stale_closed", "Sessions closed for silence.", server.liveness.stale_closed)
+        yield CounterMetricFamily(
+            "aaa_sessions_stale_closed", "Sessions closed for silence.", server.liveness.stale_closed
+        )
         yield CounterMetricFamily("aaa_log_dropped", "Log lines lost to a full queue.", server.log.dropped)
         disconnects = CounterMetricFamily("aaa_disconnects", "Disconnect-Requests by result.", labels=["result"])
         for result, count in server.disconnector.results.items():
@@ -98,17 +108,19 @@ class ServerCollector(Collector):
         for client_name, count in counts.items():
             live.add_metric([client_name], count)
         yield live
-        pools = GaugeMetricFamily("aaa_pool_addresses", "Addresses of each pool by state.", labels=["pool", "kind", "state"])
+        pools = GaugeMetricFamily(
+            "aaa_pool_addresses", "Addresses of each pool by state.", labels=["pool", "kind", "state"]
+        )
         for usage in server.addresses.pools.usage():
             for state in ("size", "bound", "pending", "static", "barred", "remembered"):
                 pools.add_metric([usage.name, usage.kind, state], getattr(usage, state))
         yield pools
 
 
-def buckets(statistics: Statistics) -> list[tuple[str, float | None]]:
+def buckets(statistics: Statistics) -> list[tuple[str, float]]:
     """Cumulative counts up to 2**n microseconds."""
     total = 0
-    found: list[tuple[str, float | None]] = []
+    found: list[tuple[str, float]] = []
     for index in range(LATENCY_BUCKETS - 1):
         total += statistics.latency[index]
         found.append((repr(2**index / 1e6), total))

@@ -32,7 +32,8 @@ class SlowHashes:
         """Start a check; `done` is called on the loop with its result. False when too many wait."""
         if self.waiting >= self._bound:
             return False
-        assert isinstance(pending.slow, Verifier) and attempt.password is not None
+        assert isinstance(pending.slow, Verifier)
+        assert attempt.password is not None
         loop = asyncio.get_running_loop()
         self.waiting += 1
         future = self._pool.submit(verify_password, pending.slow, attempt.password)

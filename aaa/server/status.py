@@ -65,5 +65,6 @@ class StatusAttributes:
             154: unknown,
         }
         return b"".join(
-            vendor_attribute(FREERADIUS, number, struct.pack(">I", figure & 0xFFFFFFFF)) for number, figure in figures.items()
+            vendor_attribute(FREERADIUS, number, struct.pack(">I", figure & 0xFFFFFFFF))
+            for number, figure in figures.items()
         )
