@@ -16,6 +16,8 @@ from aaa.state.pools import Change, Lease, Pools
 from aaa.state.schema import Row
 from aaa.state.store import Store
 
+PENDING_S = 60.0
+"""How long an authorised login holds its place until its first accounting report."""
 FORGOTTEN = int(Change.FORGOTTEN)
 KEPT = int(Change.KEPT)
 
@@ -25,8 +27,7 @@ class Addresses:
 
     def __init__(self, store: Store, configs: Sequence[PoolConfig] = ()) -> None:
         self.store = store
-        self.holds = {config.name: config.hold for config in configs}
-        self.pools = Pools(configs)
+        self.pools = Pools(configs, self.operator_of)
         self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
         for service in store.services.values():
             if service.body.static_ip is not None or service.body.static_prefix is not None:
@@ -36,6 +37,11 @@ class Addresses:
         for session in store.sessions.values():
             if session.state not in (PENDING, ENDED):
                 self.pools.confirm(session.id)
+
+    def operator_of(self, service_no: int) -> str:
+        """Whose address space a service is in; one that is gone was the default operator's."""
+        service = self.store.services_by_no.get(service_no)
+        return "default" if service is None else service.subscriber.body.operator
 
     def assign(
         self,
@@ -87,30 +93,50 @@ class Addresses:
         return attempt.calling_station or attempt.nas_port_id or b""
 
     def write(self, leases: Iterable[Lease]) -> int:
-        """Owe the rows of changed leases to the journal; how many changed."""
+        """Owe the rows of changed and forgotten leases to the journal; how many changed."""
+        journal = self.store.journal
         changed = 0
+        for name, address in self.pools.forgotten():
+            journal.settle(Row.LEASE, Row.LEASE_DELETE, (name, address), None)
         for lease in leases:
-            if lease.change == FORGOTTEN:
-                self.store.journal.append(Row.LEASE_DELETE, (lease.pool, lease.address))
-                changed += 1
-            elif lease.change != KEPT:
-                self.store.journal.append(Row.LEASE, lease.row())
+            if lease.change not in (KEPT, FORGOTTEN):
+                journal.settle(Row.LEASE, Row.LEASE_DELETE, (lease.pool, lease.address), lease.row())
                 changed += 1
         return changed
+
+    def expire(self, at: float) -> None:
+        """Free the leases of Accepts that no session followed."""
+        self.write(self.pools.expire(at, PENDING_S))
 
     def settle(self, at: float) -> None:
         """Confirm the leases of sessions that began, free those of sessions that ended."""
         store = self.store
-        for session in store.opened:
-            self.write(self.pools.confirm(session.id))
+        if self.restrictions:
+            for session in store.opened:
+                self.write(self.pools.confirm(session.id))
+                if session.adopted:
+                    self.claim(session, at)
+            for session in store.ended:
+                self.release(session, at)
         store.opened.clear()
-        for session in store.ended:
-            self.release(session, at)
         store.ended.clear()
 
     def release(self, session: SessionRecord, at: float) -> None:
         """The session is over: its leases are free, kept for its service while the pool allows."""
         self.write(self.pools.release_session(session.id, at))
+
+    def claim(self, session: SessionRecord, at: float) -> None:
+        """Bind the addresses that a session is seen to use: adopted sessions, and ranges that are new here."""
+        service = session.service
+        if service is None:
+            return
+        operator = service.subscriber.body.operator
+        key = (service.no, session.calling_station or session.nas_port_id or b"")
+        for address in (session.framed_ip, session.framed_prefix, session.delegated_prefix):
+            if address is not None:
+                lease = self.pools.claim(operator, address, key, session.id, at)
+                if lease is not None:
+                    self.write([lease])
 
     def reserve_static(self, service: ServiceRecord) -> None:
         """Nobody else gets a service's own address."""
@@ -122,6 +148,12 @@ class Addresses:
         """New [[pool]] entries; leases stay where their range remains."""
         self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
         self.write(self.pools.reconfigure(configs))
+        at = 0.0
+        for session in self.store.sessions.values():
+            # A range that was added may hold what live sessions already use.
+            if session.state != ENDED and session.service is not None:
+                at = max(at, session.heard_at)
+                self.claim(session, at)
 
 
 def static_addresses(service: ServiceRecord) -> list[bytes]:

@@ -28,7 +28,7 @@ from aaa.credential.verifier import (
     verify_mschapv2,
     verify_password,
 )
-from aaa.engine.addresses import Addresses
+from aaa.engine.addresses import PENDING_S, Addresses
 from aaa.engine.decisions import Decisions
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.entities import Lock
@@ -60,8 +60,6 @@ BAD_LOGIN = "Unknown user or wrong password"
 """One text for both, so that a login tells nobody which user names exist."""
 TIMEOUT_MAX_S = 2**32 - 1
 """The longest Session-Timeout that its attribute holds."""
-PENDING_S = 60.0
-"""How long an authorised login holds its place until its first accounting report."""
 
 
 class AccessSettings(Struct, frozen=True):

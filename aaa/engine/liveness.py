@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aaa.engine.addresses import Addresses
-from aaa.engine.authorize import PENDING_S, AccessSettings
+from aaa.engine.addresses import PENDING_S, Addresses
+from aaa.engine.authorize import AccessSettings
 from aaa.limits import LIVENESS_SLICE_COUNT
 from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
 from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
@@ -52,6 +52,7 @@ class Liveness:
             if session is not None:
                 self.look_at(session, at)
         self.addresses.settle(at)
+        self.addresses.expire(at)
 
     def look_at(self, session: SessionRecord, at: float) -> None:
         """Close a silent session, drop a reservation nobody used, move a long ended session to the history."""

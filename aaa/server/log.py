@@ -18,6 +18,7 @@ import msgspec
 
 from aaa.clock import Clock, SystemClock
 from aaa.config.secrets import Redacted
+from aaa.credential.identity import show_circuit
 from aaa.limits import LOG_BATCH_LINES_MAX, LOG_QUEUE_LINES_MAX, LOG_REPEAT_KEYS_MAX, LOG_VALUE_CHARACTERS_MAX
 
 REPEAT_INTERVAL_S: Final = 60.0
@@ -298,7 +299,7 @@ def _write_all(fd: int, octets: bytes) -> bool:
 
 
 def _plain(value: object) -> object:
-    """A value that JSON has: octets as hex, secrets as ***, long text cut."""
+    """A value that JSON has: octets as text where they are printable, else as hex; secrets as ***; long text cut."""
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
@@ -308,7 +309,7 @@ def _plain(value: object) -> object:
     if isinstance(value, str):
         return _clip(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return _clip(f"0x{bytes(value).hex()}")
+        return _clip(show_circuit(bytes(value)))
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(part) for part in value]
     if isinstance(value, dict):

@@ -113,13 +113,13 @@ def revision_of(operation: Operation) -> int:
 def bury(store: Store, kind: str, entity_id: str, revision: int) -> None:
     """Leave a tombstone: an older push must not bring the entity back."""
     store.tombstones[kind, entity_id] = revision
-    store.journal.append(Row.TOMBSTONE, (kind, entity_id, revision))
+    store.journal.settle(Row.TOMBSTONE, Row.TOMBSTONE_DELETE, (kind, entity_id), (kind, entity_id, revision))
 
 
 def exhume(store: Store, kind: str, entity_id: str) -> None:
     """A newer revision brings the entity back."""
     if store.tombstones.pop((kind, entity_id), None) is not None:
-        store.journal.append(Row.TOMBSTONE_DELETE, (kind, entity_id))
+        store.journal.settle(Row.TOMBSTONE, Row.TOMBSTONE_DELETE, (kind, entity_id), None)
 
 
 def delete_revision(store: Store, operation: Operation, stored: int | None) -> int:

@@ -39,6 +39,7 @@ class Journal:
         self.rows_ahead = 0
         self.rows_total = 0
         self._rows: list[list[tuple[Any, ...]]] = [[] for _ in range(KINDS)]
+        self._keyed: dict[tuple[int, tuple[Any, ...]], tuple[int, tuple[Any, ...] | None]] = {}
         self._count = 0
         self._marked = False
         self._waiters: list[Callable[[], None]] = []
@@ -49,6 +50,12 @@ class Journal:
     def append(self, kind: int, row: tuple[Any, ...]) -> None:
         """Add a row to the open group."""
         self._rows[kind].append(row)
+        self._count += 1
+
+    def settle(self, kind: int, delete_kind: int, key: tuple[Any, ...], row: tuple[Any, ...] | None) -> None:
+        """What a key's row is to be at the end of the group, None for none: rows of one kind go before those of the
+        next, so writing and deleting the same key in one group must not be told apart by order."""
+        self._keyed[kind, key] = (delete_kind, row)
         self._count += 1
 
     def mark(self) -> None:
@@ -76,6 +83,12 @@ class Journal:
         if self._marked and self.collect is not None:
             self.collect(self)
         self._marked = False
+        for (kind, key), (delete_kind, row) in self._keyed.items():
+            if row is None:
+                self._rows[delete_kind].append(key)
+            else:
+                self._rows[kind].append(row)
+        self._keyed.clear()
         rows = [(kind, batch) for kind, batch in enumerate(self._rows) if batch]
         waiters, count = self._waiters, self._count
         if not rows:
