@@ -1,14 +1,26 @@
 """Sessions as a fold over accounting reports: whatever the order, duplication or reset, usage is counted once.
 
-Theory of operation. A NAS names a session by its Acct-Session-Id; ids come back after a reboot, reports come twice, late
-or never. A report belongs to the latest session of that id unless it is a Start that cannot be its own (another Class,
-another user, or later than everything known). Counters only move forward: a report that says nothing new changes
-nothing; one below the last is a late one, a 32-bit wrap, or a reset, told apart by the session's own clock.
+Theory of operation. A NAS names a session by its Acct-Session-Id; ids come back after a reboot or a re-login, reports come
+twice, late or never. Which session a report belongs to is told by our Class where it came back, else by time: its event
+lies within one session, before its start (an earlier session of that id) or after its end (a later one).
+
+Within a session the NAS's counters run from a moment that its own clock tells (event less Acct-Session-Time). A report
+whose clock or counter is below the last is, by that moment: of the same run of the counters and late; of a later run, so
+the counters were reset and count from zero; or of an earlier run, whose high-water marks are kept. A 32-bit counter that
+falls while the clock goes on has wrapped; from below half of its range it was reset alone.
+
+What cannot be told apart, and what is chosen: a report over LATE_S late from a NAS that sends neither Acct-Delay-Time nor
+Event-Timestamp looks like a reset, and is counted as one; counters reset within LATE_S of their last start look late, and
+count only above the old ones; a NAS without Gigawords is exact up to 2 GiB between two reports; an adopted session counts
+whole, also what it used before it was first heard of; a report that comes when its session has gone to the history opens
+a session of its own.
 Compiled; deterministic: every time comes in the record.
 """
 
 from __future__ import annotations
 
+from aaa.credential.identity import circuit_key, normalize_mac
+from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, SESSION_PHASES_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, AccountingRecord, Status
 from aaa.model.records import ACTIVE, ENDED, PENDING, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.store import COUNTERS, WHOLE, Store
@@ -30,15 +42,19 @@ IGNORED = int(AccountingOutcome.IGNORED)
 
 CAUSE_LOST_CARRIER = 2
 CAUSE_NAS_REBOOT = 11
-CAUSE_USER_ERROR = 17
+
+SAME, LATER, EARLIER = 0, 1, -1
+"""Whose a report is, seen from a session with its Acct-Session-Id: its own, a later or an earlier one's."""
 
 LATE_S = 120.0
-"""How late a retransmission may be. A session whose implied start moves by more has begun again."""
+"""How late a report may be from a NAS that does not tell. Counters whose start moves by more were reset."""
 CLOCK_SLACK_S = 5.0
-"""How far a NAS's clock and its own Acct-Session-Time may disagree."""
+"""How far a NAS's clock, its Acct-Session-Time and its whole seconds of delay may disagree."""
 WRAP = 1 << 32
 WRAP_FROM = 1 << 31
 """A 32-bit counter that falls from above this has wrapped; from below it was reset."""
+OCTETS_MAX = 1 << 56
+"""No session moves 72 petaoctets: a counter above is noise and counts as not reported."""
 
 
 def apply_accounting(store: Store, record: AccountingRecord) -> int:
@@ -47,203 +63,437 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
     status = record.status
     nas.last_accounting_at = record.received_at
     if status == ON or status == OFF:
-        close_sessions_of(store, nas, record.at, record.received_at)
+        restart_nas(store, nas, status, record.at, record.received_at)
         return NAS_RESTARTED
-    if status != START and status != STOP and status != INTERIM:
-        return IGNORED
-    if not record.session_key:
+    if (status != START and status != STOP and status != INTERIM) or not record.session_key:
         return IGNORED
 
-    session = nas.sessions.get(record.session_key)
-    if session is not None and is_another(session, record):
-        if session.state != ENDED:
-            end_session(store, session, session.updated_at, CAUSE_LOST_CARRIER, False, record.received_at)
-        session = None
-    opened = STARTED
+    session = find_session(store, record)
     is_new = session is None
     if session is None:
         session = open_session(store, record)
-        if session.adopted:
-            opened = ADOPTED
-    elif session.state == ENDED and not session.ended_by_nas and status != STOP and is_later(session, record):
-        reopen_session(store, session, record)
-
+    elif session.state != ENDED:
+        if session.service is None or session.token != record.token_session:
+            join_session(store, session, record)
+    elif status != STOP and is_alive(session, record):
+        reopen_session(store, session)
+    was_updated_at = session.updated_at
     session.heard_at = record.received_at
     changed = count_usage(store, session, record)
-    if learn_facts(session, record) and not is_new:
+    if learn_facts(store, session, record, record.at >= was_updated_at):
         store.touch_session(session, WHOLE)
+
     if status == STOP:
-        if session.state == ENDED:
-            if not session.ended_by_nas:
-                session.ended_by_nas = True
-                session.terminate_cause = record.terminate_cause
-                store.touch_session(session, WHOLE)
-                return STOPPED
+        if session.state != ENDED:
+            end_session(store, session, record.at, record.terminate_cause, True, record.received_at)
+            return STOPPED
+        if session.ended_by_nas:
             return UPDATED if changed else REPEATED
-        end_session(store, session, record.at, record.terminate_cause, True, record.received_at)
+        session.ended_by_nas = True
+        session.ended_at = max(record.at, session.started_at)
+        session.terminate_cause = record.terminate_cause
+        store.touch_session(session, WHOLE)
         return STOPPED
     if is_new:
-        return opened
+        if session.earlier is not None or nas.sessions[session.key] is not session:
+            close_followed(store, session, record)
+        return ADOPTED if session.adopted else STARTED
     if changed:
         return UPDATED
-    if session.state != ENDED and is_later(session, record):
+    if session.state != ENDED and record.session_time_s < 0 and record.at > session.updated_at and status != START:
         session.updated_at = record.at
         store.touch_session(session, COUNTERS)
         return UPDATED
     return REPEATED
 
 
-def is_later(session: SessionRecord, record: AccountingRecord) -> bool:
-    """Whether the report is of a later moment of the session than anything taken."""
-    if record.session_time_s >= 0:
-        return record.session_time_s > session.session_time_s
-    return record.at > session.updated_at
+# Whose report is it
 
 
-def is_another(session: SessionRecord, record: AccountingRecord) -> bool:
-    """Whether a report with this session's Acct-Session-Id is of another session: ids are reused."""
-    if record.token_session:
-        if record.token_session == session.id:
-            return False
-        # Our own Class from another authorisation: certain, whatever kind of report brings it.
-        return not session.adopted or record.status == START
-    if record.status != START:
+def find_session(store: Store, record: AccountingRecord) -> SessionRecord | None:
+    """The session that a report belongs to; None when that one is not known yet."""
+    session: SessionRecord | None = record.nas.sessions.get(record.session_key)
+    if session is None:
+        return None
+    token = record.token_session
+    if token and token != session.token:
+        named: SessionRecord | None = store.sessions.get(token)
+        if named is not None and named.key == record.session_key and named.nas is record.nas:
+            return named
+    while session is not None:
+        order = compare(session, record)
+        if order == SAME:
+            return session
+        if order == LATER:
+            return None
+        session = session.earlier
+    return None
+
+
+def compare(session: SessionRecord, record: AccountingRecord) -> int:
+    """SAME, LATER or EARLIER: whose report this is, seen from a session with its Acct-Session-Id."""
+    token = record.token_session
+    if token and token == session.token:
+        return SAME
+    at = record.at
+    if at < session.started_at - CLOCK_SLACK_S:
+        return EARLIER
+    is_other = token != 0 and session.token != 0
+    if not is_other and record.user_name and session.user_name:
+        is_other = record.user_name != session.user_name
+    last = session.ended_at if session.state == ENDED else session.updated_at
+    if record.status == START:
+        if is_other and (token or at > session.started_at + CLOCK_SLACK_S):
+            return LATER
+        # One that is repeated without a delay of its own may come after the interims, not long after the end.
+        return LATER if at > last + (CLOCK_SLACK_S if session.state == ENDED else LATE_S) else SAME
+    if record.session_time_s < 0:
+        return LATER if session.state == ENDED and is_other and at > last + CLOCK_SLACK_S else SAME
+    # It began after the last that is known: another login. A Class that changes amid a session is a re-authentication.
+    if at - record.session_time_s > last + CLOCK_SLACK_S and (session.state == ENDED or is_other):
+        return LATER
+    return SAME
+
+
+def is_alive(session: SessionRecord, record: AccountingRecord) -> bool:
+    """Whether a report shows that a session which was closed here goes on."""
+    if session.ended_by_nas:
         return False
-    if record.user_name and session.user_name and record.user_name != session.user_name:
-        return True
-    if session.state == ENDED:
-        return record.at > session.ended_at + CLOCK_SLACK_S
-    # A Start repeated after an interim carries no time of its own where the NAS sends neither delay nor event time.
-    return session.session_time_s > 0 and record.at > session.updated_at + LATE_S
+    if session.terminate_cause == CAUSE_NAS_REBOOT and record.at <= session.nas.restarted_at:
+        return False
+    time = record.session_time_s
+    if time < 0 or record.status == START:
+        return record.at > session.updated_at
+    return time > session.session_time_s or record.at - time > session.updated_at - session.session_time_s + LATE_S
+
+
+def find_service(store: Store, record: AccountingRecord) -> ServiceRecord | None:
+    """Whose session an unannounced report is: by our Class, else by the name or the line it bears."""
+    if record.token_service:
+        service: ServiceRecord | None = store.services_by_no.get(record.token_service)
+        if service is not None:
+            return service
+    operator = record.nas.operator
+    name = record.user_name
+    credential = None
+    if name:
+        index = store.index_of("password", operator)
+        credential = index.get(name)
+        if credential is None and name[-1] <= 32:
+            credential = index.get(name.rstrip(b"\0 "))
+        if credential is None:
+            mac = normalize_mac(name)
+            if mac is not None:
+                credential = store.index_of("mac", operator).get(mac)
+    if credential is None and (record.circuit_id is not None or record.remote_id is not None):
+        circuits = store.index_of("circuit", operator)
+        for circuit_id, remote_id in (
+            (record.circuit_id, record.remote_id),
+            (record.circuit_id, None),
+            (None, record.remote_id),
+        ):
+            key = circuit_key(circuit_id, remote_id)
+            credential = None if key is None else circuits.get(key)
+            if credential is not None:
+                break
+    return credential.service if credential is not None else None
+
+
+# Beginning and end
 
 
 def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
     """A new session from its first report: the one authorised here, or adopted."""
-    session = None
-    if record.token_session:
-        session = store.sessions.get(record.token_session)
-        if session is not None and (session.state != PENDING or session.key):
-            session = None
-    if session is not None:
-        session.key = record.session_key
-        session.nas.sessions[session.key] = session
-    else:
-        service = find_service(store, record)
-        known = bool(record.token_session) and record.token_session not in store.sessions
-        session_id = record.token_session if known else store.session_ids.next(record.received_at)
-        session = SessionRecord(session_id, record.nas, service)
-        session.key = record.session_key
-        session.adopted = not record.token_session
-        session.service_session = record.service_session
+    nas = record.nas
+    token = record.token_session
     started_at = record.at - record.session_time_s if record.session_time_s > 0 else record.at
+    latest: SessionRecord | None = nas.sessions.get(record.session_key)
+    is_past = latest is not None and compare(latest, record) == EARLIER
+    if latest is not None and not is_past:
+        started_at = max(started_at, latest.started_at + 1e-6)
+        if latest.state != ENDED:
+            end_session(store, latest, latest.updated_at, CAUSE_LOST_CARRIER, False, record.received_at)
+    session = None
+    if not record.service_session and not is_past:
+        session = find_reservation(store, record)
+    if session is None:
+        # A service inside a session bears the session's Class; so does a second session of one authorisation.
+        is_named = token != 0 and not record.service_session and token not in store.sessions
+        session_id = token if is_named else store.next_session_id(record.received_at)
+        store.last_session_id = max(store.last_session_id, session_id)
+        session = SessionRecord(session_id, nas, find_service(store, record))
+        session.adopted = not token
+        session.service_session = record.service_session
+        session.state = ACTIVE
+        store.index_session(session)
+    elif session.nas is not nas:
+        session.nas.live_count -= 1
+        session.nas = nas
+        nas.live_count += 1
+    session.state = ACTIVE
+    session.key = record.session_key
+    session.token = token
     session.started_at = started_at
     session.updated_at = record.at
     session.user_name = record.user_name
     session.multi_key = record.multi_key
-    if session.state == PENDING and session.id in store.sessions:
-        session.state = ACTIVE
-    else:
-        session.state = ACTIVE
+    store.link_key(session)
+    if not is_past:
         supersede(store, session, record)
-        store.index_session(session)
     store.opened.append(session)
     store.touch_session(session, WHOLE)
     return session
 
 
-def find_service(store: Store, record: AccountingRecord) -> ServiceRecord | None:
-    """Whose session an unannounced report is: by our Class, else by the name it bears."""
-    if record.token_service:
-        service = store.services_by_no.get(record.token_service)
-        if service is not None:
-            return service
-    operator = record.nas.operator
-    credential = store.index_of("password", operator).get(record.user_name)
-    return credential.service if credential is not None else None
+def find_reservation(store: Store, record: AccountingRecord) -> SessionRecord | None:
+    """The login that was authorised here and waits for its first report: by our Class, else by its place."""
+    session: SessionRecord | None
+    if record.token_session:
+        session = store.sessions.get(record.token_session)
+        return session if session is not None and session.state == PENDING else None
+    service = find_service(store, record)
+    if service is None or service.live is None:
+        return None
+    for session in service.live.sessions:
+        if session.state != PENDING or session.nas is not record.nas:
+            continue
+        if session.framed_ip is not None and session.framed_ip == record.framed_ip:
+            return session
+        if is_same_place(session, record):
+            return session
+    return None
+
+
+def is_same_place(session: SessionRecord, record: AccountingRecord) -> bool:
+    """Whether a report comes from where a session of the same NAS is: device, else line, else port."""
+    if session.calling_station is not None and record.calling_station is not None:
+        return session.calling_station == record.calling_station
+    if session.circuit_id is not None and record.circuit_id is not None:
+        return session.circuit_id == record.circuit_id and session.remote_id == record.remote_id
+    return session.nas_port_id is not None and session.nas_port_id == record.nas_port_id
 
 
 def supersede(store: Store, session: SessionRecord, record: AccountingRecord) -> None:
-    """Close ghosts: a session of the same service from the same place that the new one must have replaced."""
+    """Close ghosts: sessions of the same service at the same place, which the new one must have replaced.
+
+    Should one be alive after all, its next report opens it again. Sessions of one authorisation do not replace each other.
+    """
     service = session.service
-    if service is None or service.live is None or session.service_session:
+    if service is None or service.live is None or session.service_session or len(service.live.sessions) < 2:
         return
     for other in list(service.live.sessions):
-        if other is session or other.nas is not session.nas or other.state == PENDING:
+        if other is session or other.state != ACTIVE or other.nas is not session.nas:
             continue
-        same_device = other.calling_station is not None and other.calling_station == record.calling_station
-        same_port = other.nas_port_id is not None and other.nas_port_id == record.nas_port_id
-        if same_device and (same_port or other.nas_port_id is None) and other.started_at < session.started_at:
-            end_session(store, other, max(other.updated_at, other.started_at), CAUSE_LOST_CARRIER, False, record.received_at)
+        if other.token and other.token == session.token:
+            continue
+        if other.started_at < session.started_at and is_same_place(other, record):
+            end_session(store, other, other.updated_at, CAUSE_LOST_CARRIER, False, record.received_at)
 
 
-def reopen_session(store: Store, session: SessionRecord, record: AccountingRecord) -> None:
-    """A session closed here for silence speaks again: it never ended."""
+def close_followed(store: Store, session: SessionRecord, record: AccountingRecord) -> None:
+    """A session first heard of when a later one has its Acct-Session-Id is over."""
+    if session.nas.sessions[session.key] is not session and session.state != ENDED:
+        end_session(store, session, record.at, CAUSE_LOST_CARRIER, False, record.received_at)
+
+
+def join_session(store: Store, session: SessionRecord, record: AccountingRecord) -> None:
+    """Take over what a later report tells of whose the session is: a Class that came or changed, a service pushed since."""
+    token = record.token_session
+    if token and token != session.token and record.at >= session.updated_at:
+        session.token = token
+        store.touch_session(session, WHOLE)
+    if session.service is None:
+        service = find_service(store, record)
+        if service is not None:
+            session.service = service
+            if not session.service_session:
+                store.live(service).sessions.append(session)
+            store.opened.append(session)
+            store.touch_session(session, WHOLE)
+
+
+def reopen_session(store: Store, session: SessionRecord) -> None:
+    """A session closed here speaks again: it never ended."""
     session.state = ACTIVE
     session.ended_at = 0.0
     session.terminate_cause = 0
     store.index_session(session)
+    store.opened.append(session)
     store.touch_session(session, WHOLE)
+
+
+def end_session(
+    store: Store, session: SessionRecord, at: float, cause: int, by_nas: bool, received_at: float
+) -> None:
+    """The session is over; its row stays for late reports and moves to the history afterwards."""
+    session.state = ENDED
+    session.ended_at = max(at, session.started_at)
+    session.terminate_cause = cause
+    session.ended_by_nas = by_nas
+    session.heard_at = received_at
+    store.detach_session(session)
+    store.ended.append(session)
+    store.touch_session(session, WHOLE)
+
+
+def restart_nas(store: Store, nas: NasRecord, status: int, at: float, received_at: float) -> None:
+    """Accounting-On/Off: the NAS has dropped every session that began before; those that began since stay."""
+    if at > nas.restarted_at:
+        is_repeated = at <= nas.restarted_at + LATE_S
+        nas.restarted_at = at
+        store.touch_nas(nas)
+        if status == OFF and not nas.down:
+            nas.down = True
+            nas.down_at = received_at
+            store.emit("nas.down", nas.name, at, {"cause": "accounting-off", "sessions": nas.live_count})
+        elif status == ON and (nas.down or not is_repeated):
+            nas.down = False
+            store.emit("nas.up", nas.name, at, {"cause": "accounting-on", "sessions": nas.live_count})
+    store.closing.append((nas, at, received_at, list(nas.sessions.values())))
+    close_some(store, CLOSED_AT_ONCE_COUNT_MAX)
+
+
+def close_some(store: Store, count: int) -> int:
+    """Close up to `count` of the sessions that restarts of their NAS ended; how many were looked at.
+
+    Bound: a big NAS has 100 000, and closing each costs some microseconds; meanwhile reports find them as they are.
+    """
+    looked = 0
+    while store.closing and looked < count:
+        nas, at, received_at, sessions = store.closing[0]
+        while sessions and looked < count:
+            session = sessions.pop()
+            looked += 1
+            if session.state == ACTIVE and session.started_at < at and session.updated_at <= at:
+                end_session(store, session, session.updated_at, CAUSE_NAS_REBOOT, False, received_at)
+        if not sessions:
+            store.closing.popleft()
+    return looked
+
+
+# Usage
 
 
 def count_usage(store: Store, session: SessionRecord, record: AccountingRecord) -> bool:
     """Move the session's counters forward and add the difference to its service; False when nothing is new."""
-    session_time = record.session_time_s
-    reset = False
     if record.status == START:
         return False
-    if session_time >= 0 and session_time < session.session_time_s:
-        implied_start = record.at - session_time
-        if implied_start <= session.started_at + LATE_S or record.at <= session.updated_at:
-            return False
-        reset = True
-    raw_input = record.input_octets
-    raw_output = record.output_octets
-    if record.wide:
+    time = record.session_time_s
+    at = record.at
+    known = session.session_time_s
+    raw_input = record.input_octets if record.input_octets <= OCTETS_MAX else -1
+    raw_output = record.output_octets if record.output_octets <= OCTETS_MAX else -1
+    if record.wide and not session.nas.sends_gigawords:
         session.nas.sends_gigawords = True
-    new_input = step(session.raw_input, raw_input, reset, session.nas.sends_gigawords)
-    new_output = step(session.raw_output, raw_output, reset, session.nas.sends_gigawords)
-    if new_input < 0 or new_output < 0:
-        # One direction fell without the session's clock: a late report unless both clock and event say otherwise.
-        if session_time >= 0 and session_time <= session.session_time_s:
-            return False
-        if session_time < 0 and record.at <= session.updated_at:
-            return False
-        new_input = max(raw_input, 0) if new_input < 0 else new_input
-        new_output = max(raw_output, 0) if new_output < 0 else new_output
-    moved = new_input > 0 or new_output > 0
-    if session_time >= 0:
-        if not moved and session_time == session.session_time_s:
-            return False
-        if reset:
-            session.started_at = record.at - session_time
-    elif not moved:
+        store.touch_nas(session.nas)
+    fell = 0 <= raw_input < session.raw_input or 0 <= raw_output < session.raw_output
+    if time >= 0:
+        # When the counters of the last report taken began, and when this one's did.
+        since = session.updated_at - known
+        began = at - time
+        if at <= since + CLOCK_SLACK_S and began < since - CLOCK_SLACK_S:
+            return count_former(store, session, began, time, raw_input, raw_output, at)
+        if time <= known or fell:
+            if time == known and raw_input == session.raw_input and raw_output == session.raw_output:
+                return False
+            if began > since + LATE_S and not (session.state == ENDED and session.ended_by_nas):
+                begin_phase(store, session, since)
+            elif time < known:
+                return reveal_wrap(store, session, raw_input, raw_output, at)
+            elif time == known and fell:
+                return False
+    elif fell and at <= session.updated_at + LATE_S:
         return False
-    session.session_time_s = max(session_time, 0)
-    session.updated_at = max(session.updated_at, record.at)
+    new_input = max(raw_input, 0) - session.raw_input if raw_input >= 0 else 0
+    new_output = raw_output - session.raw_output if raw_output >= 0 else 0
+    if new_input < 0:
+        if not session.nas.sends_gigawords and WRAP_FROM <= session.raw_input < WRAP:
+            new_input += WRAP
+        else:
+            new_input = raw_input
+            session.base_input = session.input_octets
+            store.touch_session(session, WHOLE)
+    if new_output < 0:
+        if not session.nas.sends_gigawords and WRAP_FROM <= session.raw_output < WRAP:
+            new_output += WRAP
+        else:
+            new_output = raw_output
+            session.base_output = session.output_octets
+            store.touch_session(session, WHOLE)
+    if time >= 0:
+        session.session_time_s = time
+        session.updated_at = at
+    elif new_input == 0 and new_output == 0:
+        return False
+    else:
+        session.updated_at = max(session.updated_at, at)
     if raw_input >= 0:
         session.raw_input = raw_input
     if raw_output >= 0:
         session.raw_output = raw_output
-    if moved:
-        session.input_octets += new_input
-        session.output_octets += new_output
-        if session.service is not None and not session.service_session:
-            add_usage(store, session.service, new_input, new_output, record.at)
-    store.touch_session(session, COUNTERS)
+    add_octets(store, session, new_input, new_output, at)
     return True
 
 
-def step(last: int, now: int, reset: bool, wide: bool) -> int:
-    """How far a counter moved from `last` to `now`; -1 when it fell and no wrap explains it."""
-    if now < 0:
-        return 0
-    if reset:
-        return now
-    if now >= last:
-        return now - last
-    if not wide and last >= WRAP_FROM and last < WRAP:
-        return now + WRAP - last
-    return -1
+def begin_phase(store: Store, session: SessionRecord, since: float) -> None:
+    """The NAS's counters began anew: keep the marks of the run before, for its late reports."""
+    phase = (since, session.session_time_s, session.raw_input, session.raw_output)
+    session.phases = (*session.phases[-(SESSION_PHASES_COUNT_MAX - 1) :], phase)
+    session.raw_input = session.raw_output = 0
+    session.session_time_s = 0
+    session.base_input = session.input_octets
+    session.base_output = session.output_octets
+    store.touch_session(session, WHOLE)
+
+
+def count_former(
+    store: Store, session: SessionRecord, began: float, time: int, raw_input: int, raw_output: int, at: float
+) -> bool:
+    """A late report from before the last reset: what it has above the marks of its own run counts."""
+    if began < session.started_at - LATE_S:
+        return False
+    phases = list(session.phases)
+    mark = (began, 0, 0, 0)
+    for phase in phases:
+        if abs(phase[0] - began) <= LATE_S:
+            mark = phase
+            phases.remove(phase)
+            break
+    new_input = max(raw_input - mark[2], 0)
+    new_output = max(raw_output - mark[3], 0)
+    if new_input == 0 and new_output == 0:
+        return False
+    phases.append((mark[0], max(mark[1], time), mark[2] + new_input, mark[3] + new_output))
+    session.phases = tuple(phases[-SESSION_PHASES_COUNT_MAX:])
+    session.base_input += new_input
+    session.base_output += new_output
+    add_octets(store, session, new_input, new_output, at)
+    store.touch_session(session, WHOLE)
+    return True
+
+
+def reveal_wrap(store: Store, session: SessionRecord, raw_input: int, raw_output: int, at: float) -> bool:
+    """A late report with a 32-bit counter above all that was counted since: the counter has wrapped in between."""
+    if session.nas.sends_gigawords:
+        return False
+    new_input = WRAP if raw_input >= WRAP_FROM and raw_input > session.input_octets - session.base_input else 0
+    new_output = WRAP if raw_output >= WRAP_FROM and raw_output > session.output_octets - session.base_output else 0
+    if new_input == 0 and new_output == 0:
+        return False
+    add_octets(store, session, new_input, new_output, at)
+    return True
+
+
+def add_octets(store: Store, session: SessionRecord, new_input: int, new_output: int, at: float) -> None:
+    """Count what is new for the session and its service."""
+    store.touch_session(session, COUNTERS)
+    if new_input == 0 and new_output == 0:
+        return
+    session.input_octets += new_input
+    session.output_octets += new_output
+    # A service inside a session is counted in the session already.
+    if session.service is not None and not session.service_session:
+        add_usage(store, session.service, new_input, new_output, at)
 
 
 def add_usage(store: Store, service: ServiceRecord, input_octets: int, output_octets: int, at: float) -> None:
@@ -262,24 +512,37 @@ def turn_cycle(service: ServiceRecord, at: float) -> None:
     service.output_octets = 0
 
 
-def learn_facts(session: SessionRecord, record: AccountingRecord) -> bool:
+# Facts
+
+
+def learn_facts(store: Store, session: SessionRecord, record: AccountingRecord, is_fresh: bool) -> bool:
     """Take over what a report says of the session's place and addresses; True when something is new.
 
-    Addresses often come after the Start: IPv6CP, DHCPv6-PD, some gateways' IPv4.
+    Addresses often come after the Start: IPv6CP, DHCPv6-PD, some gateways' IPv4. is_fresh: no later report was taken.
     """
     new = False
     if record.framed_ip is not None and record.framed_ip != session.framed_ip:
-        session.framed_ip = record.framed_ip
-        new = True
+        if is_fresh or session.framed_ip is None:
+            hold_address(store, session, session.framed_ip, record.framed_ip, record.at)
+            session.framed_ip = record.framed_ip
+            new = True
     if record.framed_ipv6 is not None and record.framed_ipv6 != session.framed_ipv6:
-        session.framed_ipv6 = record.framed_ipv6
-        new = True
+        if is_fresh or session.framed_ipv6 is None:
+            hold_address(store, session, session.framed_ipv6, record.framed_ipv6, record.at)
+            session.framed_ipv6 = record.framed_ipv6
+            new = True
     if record.framed_prefix is not None and record.framed_prefix != session.framed_prefix:
-        session.framed_prefix = record.framed_prefix
-        new = True
+        if is_fresh or session.framed_prefix is None:
+            hold_address(store, session, session.framed_prefix, record.framed_prefix, record.at)
+            session.framed_prefix = record.framed_prefix
+            new = True
     if record.delegated_prefix is not None and record.delegated_prefix != session.delegated_prefix:
-        session.delegated_prefix = record.delegated_prefix
-        new = True
+        if is_fresh or session.delegated_prefix is None:
+            hold_address(store, session, session.delegated_prefix, record.delegated_prefix, record.at)
+            session.delegated_prefix = record.delegated_prefix
+            new = True
+    if new and session.state == ACTIVE:
+        store.opened.append(session)
     if session.calling_station is None and record.calling_station is not None:
         session.calling_station = record.calling_station
         new = True
@@ -298,27 +561,16 @@ def learn_facts(session: SessionRecord, record: AccountingRecord) -> bool:
     return new
 
 
-def end_session(
-    store: Store, session: SessionRecord, at: float, cause: int, by_nas: bool, received_at: float
-) -> None:
-    """The session is over; its row stays for late reports and moves to the history afterwards."""
-    session.state = ENDED
-    session.ended_at = max(at, session.started_at)
-    session.terminate_cause = cause
-    session.ended_by_nas = by_nas
-    session.heard_at = received_at
-    store.detach_session(session)
-    store.ended.append(session)
-    store.touch_session(session, WHOLE)
+def hold_address(store: Store, session: SessionRecord, old: bytes | None, new: bytes, at: float) -> None:
+    """A session got an address: one that replaces another has its own time, and the other's goes to the history.
 
-
-def close_sessions_of(store: Store, nas: NasRecord, at: float, received_at: float) -> int:
-    """Accounting-On/Off: the NAS has dropped every session that began before; those that began since stay."""
-    nas.restarted_at = max(nas.restarted_at, at)
-    closed = 0
-    for session in list(nas.sessions.values()):
-        if session.state == ACTIVE and session.started_at < at and session.updated_at <= at:
-            end_session(store, session, session.updated_at, CAUSE_NAS_REBOOT, False, received_at)
-            session.ended_by_nas = True
-            closed += 1
-    return closed
+    The first one known counts from the session's start: it was held before it was reported, and nobody else had it.
+    """
+    if old is None:
+        return
+    held = session.held_since
+    since = session.started_at if held is None else held.pop(old, session.started_at)
+    store.append_address(old, since, session.id, at)
+    if held is None:
+        held = session.held_since = {}
+    held[new] = at

@@ -4,6 +4,7 @@ It knows rows and statements, not what they mean. Frames on the socket are 4 oct
 in, [group number, [[row kind, [row, ...]], ...]]; out, the highest group number that is durable.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -43,7 +44,11 @@ def run(path: str, connection: socket.socket) -> None:
     decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, list[list[Any]]]]])
     buffer = bytearray()
     while True:
-        data = connection.recv(1 << 20)
+        try:
+            data = connection.recv(1 << 20)
+        except ConnectionError:
+            # The engine was killed; what it had sent is read and committed by now.
+            return
         if not data:
             return
         buffer += data
@@ -58,7 +63,9 @@ def run(path: str, connection: socket.socket) -> None:
         del buffer[:offset]
         if groups:
             commit(db, [group for _, group in groups])
-            connection.sendall(struct.pack(">Q", groups[-1][0]))
+            # Nobody left to hear it: what is still to be read is committed all the same.
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(struct.pack(">Q", groups[-1][0]))
 
 
 def commit(db: sqlite3.Connection, groups: list[list[tuple[int, list[list[Any]]]]]) -> None:
