@@ -12,6 +12,7 @@ run: build run/store.key run/admin.token
 
 test: build peers lint
 	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
 build: .venv/.built
 
@@ -21,10 +22,12 @@ lint: build
 	$(BIN)/lint-imports
 
 bench: build peers
-	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.run $(BENCH_OPTIONS)
 
-fuzz: build
-	native/fuzz/run.sh
+# Seconds for each of the six harnesses; hours are welcome.
+FUZZ_SECONDS ?= 20
+fuzz: build peers
+	$(BIN)/python native/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 peers:
 	@tests/peers.sh

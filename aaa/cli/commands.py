@@ -49,8 +49,8 @@ def serve(config: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(config: str | None, as_json: bool) -> None:
     """Find everything that `serve` would complain about, without side effects."""
-    from aaa.config import load
-    from aaa.errors import ConfigError, Problem
+    from aaa.errors import AaaError, ConfigError, Problem
+    from aaa.server.prepare import prepare
 
     path = find_config(config)
     if path is None:
@@ -58,9 +58,11 @@ def check(config: str | None, as_json: bool) -> None:
     found: Sequence[Problem] = ()
     errors: Sequence[Problem] = ()
     try:
-        found = load(path).warnings
+        found = prepare(path).config.warnings
     except ConfigError as error:
         errors = error.problems
+    except AaaError as error:
+        raise Refused(str(error)) from None
     if as_json:
         print_json({"file": str(path), "errors": list(map(_finding, errors)), "warnings": list(map(_finding, found))})
     for problem in errors:

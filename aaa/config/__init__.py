@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from aaa.config import check
 from aaa.config.locate import locate
-from aaa.config.read import Report, read_struct, suggest
+from aaa.config.read import read_struct, suggest
+from aaa.config.report import Report
 from aaa.config.schema import (
     RESTART_KEYS,
     Api,
@@ -103,13 +104,14 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
         path=directory / path.name,
         server=server,
         store=check.check_store(table(Store, "store"), server, sources),
-        radius=check.check_radius(table(Radius, "radius"), report),
+        radius=check.check_radius(table(Radius, "radius"), sources),
         nas=tuple(check.check_nas(array(Nas, "nas"), sources)),
         api=check.check_api(table(Api, "api"), report),
         token=tuple(check.check_tokens(array(Token, "token"), sources)),
         policy=check.check_policy(table(Policy, "policy"), sources),
         pool=tuple(check.check_pools(array(Pool, "pool"), _names(data.get("nas")), report)),
         log=check.check_log(table(Log, "log"), server),
+        report=report,
         warnings=tuple(sorted(report.warnings, key=lambda problem: problem.line)),
     )
     if report.errors:

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from aaa.config.locate import Path as Key
-from aaa.config.read import Report, suggest
+from aaa.config.read import suggest
+from aaa.config.report import Report
 from aaa.config.schema import Api, Log, Nas, Policy, Pool, Radius, Server, Store, Token
 from aaa.config.secrets import Redacted
 from aaa.config.values import parse_address, parse_endpoint, parse_network, parse_range
@@ -129,7 +130,8 @@ def _key(secret: Redacted) -> Redacted | None:
     return None
 
 
-def check_radius(radius: Radius, report: Report) -> Radius:
+def check_radius(radius: Radius, sources: Sources) -> Radius:
+    report = sources.report
     if not radius.listen:
         report.error(("radius", "listen"), 'is empty; give addresses such as ["0.0.0.0", "::"]')
     if radius.auth_port == radius.acct_port != 0:
@@ -152,7 +154,8 @@ def check_radius(radius: Radius, report: Report) -> Radius:
     if radius.password_failures and radius.lockout < radius.reject_delay:
         report.warning(("radius", "lockout"), "is shorter than reject_delay, so it hardly slows anybody")
     realms = tuple(realm.removeprefix("@") for realm in radius.username_strip_realms)
-    return msgspec.structs.replace(radius, username_strip_realms=realms)
+    dictionaries = tuple(str(sources.path(text)) for text in radius.dictionaries)
+    return msgspec.structs.replace(radius, username_strip_realms=realms, dictionaries=dictionaries)
 
 
 def check_nas(entries: Entries, sources: Sources) -> list[Nas]:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -10,58 +10,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aaa.config.locate import Path
+from aaa.config.report import Report
 from aaa.config.schema import DURATION
 from aaa.config.secrets import Redacted
 from aaa.config.values import format_duration, parse_duration
-from aaa.errors import Problem
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 StructT = TypeVar("StructT", bound=Struct)
-
-
-class Report:
-    """Collects problems and knows on which line each key stands."""
-
-    def __init__(self, file: str, lines: Mapping[Path, int], data: Mapping[str, Any]) -> None:
-        self.file = file
-        self.lines = lines
-        self.data = data
-        self.errors: list[Problem] = []
-        self.warnings: list[Problem] = []
-
-    def error(self, path: Path, message: str) -> None:
-        self.errors.append(self.problem(path, message))
-
-    def warning(self, path: Path, message: str) -> None:
-        self.warnings.append(self.problem(path, message))
-
-    def problem(self, path: Path, message: str) -> Problem:
-        return Problem(self.file, self.line(path), self.name(path), message)
-
-    def line(self, path: Path) -> int:
-        """The line of the key, or of the nearest table around a key that is missing."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.lines:
-                return self.lines[path[:length]]
-        return 0
-
-    def name(self, path: Path) -> str:
-        """`nas.lan.secret`: an entry goes by its own name, or by its number from 1 where it has none."""
-        text = ""
-        value: Any = self.data
-        for part in path:
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                value = None
-            if isinstance(part, str):
-                text += f".{part}" if text else part
-            elif isinstance(value, dict) and isinstance(value.get("name"), str):
-                text += f".{value['name']}"
-            else:
-                text += f"[{part + 1}]"
-        return text
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from aaa.config.report import Report
 from aaa.config.secrets import Redacted
 from aaa.errors import Problem
 
@@ -120,6 +121,8 @@ class Radius(Struct, frozen=True, forbid_unknown_fields=True):
     """A session that never sent an interim is stale after so long without a packet."""
     nas_silence: Annotated[float, duration(0, _DAY)] = 900.0
     """A NAS with sessions that sends nothing for so long is reported down; 0: never."""
+    dictionaries: tuple[str, ...] = ()
+    """Own dictionary files, or directories of them, in the FreeRADIUS format; read after the shipped ones."""
     unknown_sources: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_024
     """Unknown addresses kept for `aaa nas unknown`; the one not seen for longest makes room."""
 
@@ -268,6 +271,8 @@ class Config(Sections, frozen=True, kw_only=True):
     path: Path
     warnings: tuple[Problem, ...] = ()
     """What works but should be looked at."""
+    report: Report
+    """Knows the line of each key, for problems that other rooms find."""
 
 
 RESTART_KEYS = frozenset(

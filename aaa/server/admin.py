@@ -346,7 +346,7 @@ class Admin:
         nases = {nas.no: nas.name for nas in self._store.nases.values()}
         found = []
         async with (
-            aiosqlite.connect(f"file:{self._server.runtime.config.store.path}?mode=ro", uri=True) as db,
+            aiosqlite.connect(f"file:{self._server.prepared.config.store.path}?mode=ro", uri=True) as db,
             db.execute(query, values) as cursor,
         ):
             async for address, from_at, until_at, session_id, service_no, nas_no, facts in cursor:

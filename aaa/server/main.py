@@ -11,7 +11,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,15 +20,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aaa import config as configuration
-from aaa import dictionary as dictionaries
 from aaa.config import Config
-from aaa.dictionary import Dictionary
 from aaa.engine.account import Accountant
 from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
 from aaa.engine.decisions import Decisions
 from aaa.engine.liveness import Liveness
-from aaa.errors import AaaError, ConfigError, Problem, StoreError
+from aaa.errors import AaaError, ConfigError, StoreError
 from aaa.limits import SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
 from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
@@ -43,6 +40,7 @@ from aaa.server.admin import Admin
 from aaa.server.disconnect import Disconnector
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log
+from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
 from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
@@ -63,15 +61,6 @@ REJECT_TICK_S = 0.02
 TICK_S = 1.0
 
 
-@dataclass
-class Runtime:
-    """What one configuration makes of the parts that a reload exchanges."""
-
-    config: Config
-    options: dict[str, families.RenderOptions]
-    """By name of [[nas]]."""
-
-
 def access_settings(config: Config) -> AccessSettings:
     """The engine's view of [radius]."""
     radius = config.radius
@@ -90,32 +79,15 @@ def access_settings(config: Config) -> AccessSettings:
     )
 
 
-def runtime_of(config: Config, dictionary: Dictionary) -> Runtime:
-    """Derive what rendering needs. Raises ConfigError naming the NAS whose options are wrong."""
-    pools = {pool.name for pool in config.pool}
-    options = {}
-    problems = []
-    for nas in config.nas:
-        try:
-            options[nas.name] = families.options_from(nas.family, nas.options, dictionary, pools)
-        except ValueError as error:
-            problems += [
-                Problem(str(config.path), 0, f"nas.{nas.name}.options", line) for line in str(error).splitlines()
-            ]
-    if problems:
-        raise ConfigError(problems)
-    return Runtime(config, options)
-
-
 class Server:
     """One running server."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, prepared: Prepared) -> None:
         """Loads the store. Raises AaaError or OSError when something needed cannot be had."""
+        config = prepared.config
         self.version = VERSION
         self.started_at = time.time()
-        self.dictionary = dictionaries.load()
-        self.runtime = runtime_of(config, self.dictionary)
+        self.prepared = prepared
         Path(config.server.data_dir).mkdir(parents=True, exist_ok=True)
         self.log = make_log(config)
         assert config.store.key is not None
@@ -151,12 +123,12 @@ class Server:
 
     def render(self, decision: Decision, nas_name: str) -> bytes:
         """Reply attributes of a decision for a [[nas]]."""
-        return families.render(decision, self.runtime.options[nas_name], self.dictionary)
+        return families.render(decision, self.prepared.options[nas_name], self.prepared.dictionary)
 
     def show_attributes(self, attributes: bytes) -> list[tuple[str, str]]:
         """Attributes as names and values."""
         packet = Packet.parse(bytes((2, 0)) + (20 + len(attributes)).to_bytes(2, "big") + bytes(16) + attributes)
-        return self.dictionary.decode_packet(packet)
+        return self.prepared.dictionary.decode_packet(packet)
 
     def nas_of(self, client: Client, address: bytes) -> NasRecord:
         """The record of the NAS behind a source address."""
@@ -165,7 +137,7 @@ class Server:
         single = len(networks) == 1 and "/" not in networks[0]
         nas = self.store.nas(client.name if single else f"{client.name}/{text}", client.name)
         nas.address = text
-        configure_nas(self.store, nas, client, self.runtime.config)
+        configure_nas(self.store, nas, client, self.prepared)
         return nas
 
     def bind_nases(self) -> None:
@@ -173,7 +145,7 @@ class Server:
         for nas in self.store.nases.values():
             client = self.clients.by_name.get(nas.client_name)
             if client is not None:
-                configure_nas(self.store, nas, client, self.runtime.config)
+                configure_nas(self.store, nas, client, self.prepared)
                 if not nas.address:
                     single = client.config.address[0]
                     nas.address = nas.name.partition("/")[2] or single
@@ -183,7 +155,7 @@ class Server:
     async def run(self) -> int:
         """Serve until told to stop; the process's exit code."""
         loop = asyncio.get_running_loop()
-        config = self.runtime.config
+        config = self.prepared.config
         self.link = StoreLink(self.store.journal, config.store.path, self.on_writer_lost)
         await self.link.start()
         self.open_ports(config)
@@ -321,7 +293,7 @@ class Server:
                 for port in self.ports:
                     if isinstance(port, AccessPort):
                         port.release_rejects(float("inf"))
-                if not await self.link.drain(self.runtime.config.server.stop_timeout):
+                if not await self.link.drain(self.prepared.config.server.stop_timeout):
                     self.log.error(
                         "store.drain_failed", "not everything could be written in time; it was not acknowledged"
                     )
@@ -351,15 +323,15 @@ class Server:
 
         Raises ConfigError, and changes nothing, when the file has problems.
         """
-        old = self.runtime.config
-        new = configuration.load(old.path)
-        runtime = runtime_of(new, self.dictionary)
+        old = self.prepared.config
+        prepared = prepare(old.path)
+        new = prepared.config
         changed = [
             name
             for name in ("nas", "radius", "token", "pool", "api", "log")
             if getattr(old, name) != getattr(new, name)
         ]
-        self.runtime = runtime
+        self.prepared = prepared
         self.clients.reconfigure(new.nas)
         self.clients.unknown_count = new.radius.unknown_sources
         self.decisions.forget_renderings()
@@ -403,7 +375,7 @@ class Server:
         self.log.info(kind, subject, **body)
 
 
-def configure_nas(store: Store, nas: NasRecord, client: Client, config: Config) -> None:
+def configure_nas(store: Store, nas: NasRecord, client: Client, prepared: Prepared) -> None:
     """Copy what the engine needs of a [[nas]] entry."""
     nas.family = client.family
     nas.operator = client.operator
@@ -413,7 +385,9 @@ def configure_nas(store: Store, nas: NasRecord, client: Client, config: Config) 
     nas.enforce_adopted = client.adopt == "enforce"
     nas.swap_octets = client.swap_octets
     nas.trust_event_time = client.event_timestamp
-    nas.limit_action = client.simultaneous_use or config.radius.simultaneous_use
+    nas.interim_minimum_s = client.interim_minimum_s
+    nas.garden_pool = bool(prepared.options[client.name].garden_pool)
+    nas.limit_action = client.simultaneous_use or prepared.config.radius.simultaneous_use
 
 
 def bind(address: str, port: int, config: Config) -> BatchSocket:
@@ -467,12 +441,12 @@ def make_log(config: Config) -> Log:
 def serve(path: str | os.PathLike[str]) -> int:
     """Load the configuration and serve until stopped; the exit code. Problems are printed."""
     try:
-        config = configuration.load(path)
-        for warning in config.warnings:
+        prepared = prepare(path)
+        for warning in prepared.config.warnings:
             print(f"warning: {warning}", file=sys.stderr)
 
         async def main() -> int:
-            return await Server(config).run()
+            return await Server(prepared).run()
 
         return uvloop.run(main())
     except (AaaError, OSError) as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import uvloop
 
-from aaa import config as configuration
 from aaa.errors import AaaError
 from aaa.server.main import Server
+from aaa.server.prepare import prepare
 
 
 def push(url: str, token: str, body: bytes) -> bytes:
@@ -44,8 +44,9 @@ async def seed(server: Server, token: str, operations: bytes) -> None:
 
 async def run(config_path: str, operations_path: str) -> int:
     """Serve with sample data until stopped."""
-    config = configuration.load(config_path)
-    server = Server(config)
+    prepared = prepare(config_path)
+    config = prepared.config
+    server = Server(prepared)
     token_file = next(token.token_file for token in config.token if token.role == "admin")
     assert token_file is not None
     token = (Path(config_path).parent / token_file).read_text().strip()

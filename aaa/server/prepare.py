@@ -1,0 +1,47 @@
+"""Everything that must be right before serving, and that `aaa check` checks: configuration, dictionaries, NAS options,
+pools. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from aaa import config as configuration
+from aaa import dictionary as dictionaries
+from aaa.config import Config
+from aaa.dictionary import Dictionary
+from aaa.errors import AaaError, ConfigError, Problem
+from aaa.mapping import families
+from aaa.state.pools import Pools
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration with what rendering needs of it."""
+
+    config: Config
+    dictionary: Dictionary
+    options: dict[str, families.RenderOptions]
+    """By name of [[nas]]."""
+
+
+def prepare(path: str | os.PathLike[str]) -> Prepared:
+    """Load and check. Raises ConfigError with every problem, each with its file and line, or another AaaError."""
+    config = configuration.load(path)
+    report = config.report
+    dictionary = dictionaries.load((dictionaries.SHIPPED, *config.radius.dictionaries))
+    pools = {pool.name for pool in config.pool}
+    options: dict[str, families.RenderOptions] = {}
+    problems: list[Problem] = []
+    for number, nas in enumerate(config.nas):
+        try:
+            options[nas.name] = families.options_from(nas.family, nas.options, dictionary, pools)
+        except ValueError as error:
+            problems += [report.problem(("nas", number, "options"), line) for line in str(error).splitlines()]
+    try:
+        Pools(config.pool)
+    except AaaError as error:
+        problems.append(report.problem(("pool",), str(error)))
+    if problems:
+        raise ConfigError(problems)
+    return Prepared(config, dictionary, options)
