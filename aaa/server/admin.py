@@ -18,13 +18,15 @@ import msgspec
 from aaa.engine.decisions import facts_of
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
-from aaa.model.operations import Actor, Answer, Call, Operation
+from aaa.mapping import families
+from aaa.model.operations import Actor, Answer, Call, Operation, Result
 from aaa.model.records import ACTIVE, ENDED, DecisionRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
 from aaa.server import views
 from aaa.server.metrics import Metrics
 from aaa.state.entities import apply_operation
 from aaa.state.store import ADDRESS_FACTS
+from policy.model import Attribute
 
 if TYPE_CHECKING:
     from aaa.server.main import Server
@@ -88,7 +90,7 @@ class Admin:
         at = time.time()
         results = []
         for operation in operations:
-            result = apply_operation(self._store, operation, actor.operator, at)
+            result = self._refuse_attributes(operation) or apply_operation(self._store, operation, actor.operator, at)
             if result.status == "applied" and operation.kind == "service":
                 self._follow(operation.id)
             results.append(result)
@@ -102,6 +104,25 @@ class Admin:
         self._store.journal.when_durable(settle)
         self._store.journal.flush()
         return durable
+
+    def _refuse_attributes(self, operation: Operation) -> Result | None:
+        """Reply attributes that could never be sent are refused when they are pushed, not left out of an Accept."""
+        value = operation.value or {}
+        overrides = value.get("overrides")
+        where = [("$.attributes", value.get("attributes"))]
+        where += [("$.overrides.attributes", overrides.get("attributes"))] if isinstance(overrides, dict) else []
+        for field, pushed in where:
+            if not pushed:
+                continue
+            try:
+                attributes = msgspec.convert(pushed, list[Attribute])
+            except msgspec.ValidationError:
+                continue  # apply_operation names what is wrong with its form
+            problems = families.check_attributes(attributes, self._server.prepared.dictionary)
+            if problems:
+                detail = "; ".join(problems)
+                return Result(operation.kind, operation.id, "error", None, "invalid", detail, field)
+        return None
 
     def _follow(self, service_id: str) -> None:
         """Static addresses of a changed service are reserved in the pools."""

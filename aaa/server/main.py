@@ -11,10 +11,12 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
+import msgspec
 import uvloop
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -46,6 +48,7 @@ from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
 from aaa.state import schema
 from aaa.state.load import load
+from aaa.state.schema import Row
 from aaa.state.seal import Sealer
 from aaa.state.store import Store
 from billing_hooks.supervisor import HttpProcess, make_settings
@@ -59,6 +62,8 @@ VERSION = "0.1.0"
 REJECT_TICK_S = 0.02
 """How exactly a delayed reject keeps its time."""
 TICK_S = 1.0
+POSTURE_INTERVAL_S = 60.0
+"""Between two writings of what was learned; a crash forgets as much."""
 
 
 def access_settings(config: Config) -> AccessSettings:
@@ -95,6 +100,9 @@ class Server:
         self.store = Store(Sealer(key))
         self.load_seconds = load_store(self.store, config.store.path)
         self.clients = Clients(config.nas, config.radius.unknown_sources)
+        self.postures = b""
+        """What was last written of the sources' Message-Authenticators."""
+        self.load_postures()
         self.decisions = Decisions(self.store)
         self.addresses = Addresses(self.store, config.pool)
         settings = access_settings(config)
@@ -118,6 +126,24 @@ class Server:
         self.stopping = asyncio.Event()
         self.exit_code = 0
         self.bind_nases()
+
+    # What is learned of sources outlives a restart
+
+    def load_postures(self) -> None:
+        """Take back how sources were seen to sign their requests."""
+        with closing(schema.connect(self.prepared.config.store.path)) as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'postures'").fetchone()
+        if row is not None:
+            rows = msgspec.json.decode(row[0], type=list[tuple[bytes, str, int, int, float, float, bool]])
+            self.clients.load(rows)
+            self.postures = row[0].encode()
+
+    def save_postures(self) -> None:
+        """Owe them to the journal when they have changed; called about once a minute."""
+        rows = msgspec.json.encode(self.clients.dump())
+        if rows != self.postures:
+            self.postures = rows
+            self.store.journal.append(Row.META, ("postures", rows.decode()))
 
     # Rendering and NAS records
 
@@ -170,6 +196,7 @@ class Server:
         timers = [
             loop.create_task(self.every(REJECT_TICK_S, self.release_rejects)),
             loop.create_task(self.every(TICK_S, self.tick)),
+            loop.create_task(self.every(POSTURE_INTERVAL_S, self.save_postures)),
         ]
         interval = systemd.watchdog_interval_s()
         if interval is not None:
@@ -293,6 +320,7 @@ class Server:
                 for port in self.ports:
                     if isinstance(port, AccessPort):
                         port.release_rejects(float("inf"))
+                self.save_postures()
                 if not await self.link.drain(self.prepared.config.server.stop_timeout):
                     self.log.error(
                         "store.drain_failed", "not everything could be written in time; it was not acknowledged"
