@@ -36,6 +36,8 @@ WRITER_COMMIT_RETRIES_MAX = 8  # attempts; Bound: about 4 s of a busy or full di
 JOURNAL_GROUPS_IN_FLIGHT_MAX = 4  # groups; Bound: memory ahead of the disk; each group is one wake of the writer
 JOURNAL_ROWS_AHEAD_MAX = 20_000  # rows; Bound: about 6 MiB and 0.3 s of writing; past it accounting is not read
 SESSIONS_PER_SERVICE_MAX = 256  # sessions; Bound: a credential shared by a crowd does not slow each of its logins
+CLOSED_AT_ONCE_COUNT_MAX = 256  # sessions; Bound: under 1 ms; a NAS that restarted with more is closed slice by slice
+SESSION_PHASES_COUNT_MAX = 8  # resets of a session's counters; Bound: their late reports are told apart so far back
 SESSION_KEPT_AFTER_END_S = 3600.0  # seconds; Bound: a NAS's late retransmissions of a Stop; then history only
 DECISIONS_INTERNED_MAX = 65_536  # decisions; Bound: one a plan and state, more only with per-service overrides
 
@@ -66,3 +68,4 @@ CLIENT_MRD_S = 30.0  # seconds; Bound: the whole exchange (MRD)
 LIVENESS_SLICE_COUNT = 2_000  # sessions a second; Bound: under 1 ms of the loop; 100 000 sessions are seen in 50 s
 DISCONNECTS_IN_WORK_MAX = 1_024  # requests; Bound: each holds a socket for up to 7 s
 ADMIN_SLICE_COUNT = 500  # records; Bound: well under 1 ms between two looks at the packets
+METRICS_SLICE_SAMPLES = 500  # samples; Bound: about 0.3 ms of the loop, whatever the number of NASes

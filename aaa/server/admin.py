@@ -473,8 +473,8 @@ class Admin:
             return reply(503, {"reason": "the store is behind"})
         return reply(200, {"status": "ready"})
 
-    def metrics(self, actor: Actor, args: Any) -> Answer:
-        return Answer(0, 200, self._metrics.text())
+    async def metrics(self, actor: Actor, args: Any) -> Answer:
+        return Answer(0, 200, await self._metrics.text())
 
     def reload(self, actor: Actor, args: Any) -> Answer:
         try:

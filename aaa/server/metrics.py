@@ -1,141 +1,348 @@
-"""Prometheus metrics: read from the counters that the packet path keeps, only when they are asked for."""
+"""Prometheus metrics: read from the counters that the packet path keeps, only when they are asked for.
+
+Written as text here, not by prometheus_client: that takes 5 us a sample, and all of it would hold the packet loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-
+from aaa.limits import METRICS_SLICE_SAMPLES
 from aaa.model.access import Cause
 from aaa.model.accounting import AccountingOutcome
+from aaa.radius.admission import Source
 from aaa.radius.clients import COUNTERS
 from aaa.radius.reasons import DropReason
-from aaa.server.listener import LATENCY_BUCKETS, Statistics
+from aaa.server.listener import LATENCY_BUCKETS, AccessPort, Statistics
 
 if TYPE_CHECKING:
     from aaa.server.main import Server
 
+Samples = Iterator[tuple[str, float]]
+"""Labels as they are written, such as 'port="auth"', with the value; "" for none."""
 
-class ServerCollector(Collector):
-    """All figures of one server. Labels are bounded by configuration: NAS entries, causes, reasons, pools."""
+DISCONNECT_RESULTS: Final = ("ack", "nak", "not_found", "timeout", "error")
+POOL_STATES: Final = ("size", "bound", "pending", "static", "barred", "remembered")
+POOL_EVENTS: Final = ("renewed", "new", "moved", "freed", "expired", "exhausted")
+SECRETS: Final = ("first", "second")
+TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Family(NamedTuple):
+    """One metric: its name as scraped, its type, its labels, and what it counts."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+class Nases(NamedTuple):
+    """Sums over NAS records by the label of their [[nas]] entry."""
+
+    live: dict[str, int]
+    down: dict[str, int]
+    heard_at: dict[str, float]
+
+
+def counter(name: str, text: str, *labels: str) -> Family:
+    return Family(f"{name}_total", "counter", labels, text)
+
+
+def gauge(name: str, text: str, *labels: str) -> Family:
+    return Family(name, "gauge", labels, text)
+
+
+def histogram(name: str, text: str, *labels: str) -> Family:
+    return Family(name, "histogram", labels, text)
+
+
+BUILD = gauge("aaa_build_info", "Always 1; the label tells the version.", "version")
+UPTIME = gauge("aaa_uptime_seconds", "Seconds since the start.")
+CPU = counter("aaa_process_cpu_seconds", "User and system time of each process of the server.", "process")
+MEMORY = gauge("aaa_process_resident_memory_bytes", "Resident memory of each process of the server.", "process")
+HTTP_STARTS = counter("aaa_http_starts", "Starts of the HTTP process; above 1 it died in between.")
+
+PACKETS = counter("aaa_radius_packets", "Packets of each NAS entry by kind.", "nas", "kind")
+ACCESS = counter("aaa_access_results", "Access-Requests by result: accept, or why refused.", "result")
+ACCOUNTING = counter("aaa_accounting_results", "Accounting-Requests by what they did.", "result")
+DROPS = counter("aaa_radius_drops", "Packets met with silence, by reason.", "reason")
+KERNEL_DROPS = counter("aaa_radius_kernel_drops", "Datagrams that the kernel dropped: full receive buffer.", "port")
+RECEIVE_BUFFER = gauge("aaa_radius_receive_buffer_bytes", "Receive buffer that the kernel granted.", "port")
+RESPONSE = histogram("aaa_radius_response_seconds", "From the kernel's receipt of a request to its answer.", "port")
+REJECTS_WAITING = gauge("aaa_rejects_waiting", "Access-Rejects that wait for radius.reject_delay to pass.")
+HASHES_WAITING = gauge("aaa_slow_hashes_waiting", "Logins that wait for a slow password hash.")
+DUPLICATES = gauge("aaa_duplicate_cache_entries", "Entries of the duplicate cache in use.")
+DISPLACED = counter("aaa_duplicate_cache_displaced", "Live entries pushed out: the duplicate cache is too small.")
+UNKNOWN = gauge("aaa_unknown_sources", "Unknown source addresses remembered.")
+
+SERVICES = gauge("aaa_services", "Services in the store.")
+SUBSCRIBERS = gauge("aaa_subscribers", "Subscribers in the store.")
+SESSIONS = gauge("aaa_sessions", "Live sessions, and logins that wait for their first accounting report.")
+STALE = counter("aaa_sessions_stale_closed", "Sessions closed for silence.")
+DISCONNECTS = counter("aaa_disconnects", "Disconnect-Requests by result.", "result")
+NAS_SESSIONS = gauge("aaa_nas_sessions", "Live sessions of each NAS entry.", "nas")
+NAS_DOWN = gauge("aaa_nas_down", "NASes of each entry that are silent although they have sessions.", "nas")
+NAS_ACCOUNTING = gauge("aaa_nas_last_accounting_seconds", "Epoch time of the last accounting report.", "nas")
+SECRET_SOURCES = gauge(
+    "aaa_nas_secret_sources",
+    "While two secrets are valid: source addresses by the secret they were last seen to use.",
+    "nas",
+    "port",
+    "secret",
+)
+
+POOL = gauge("aaa_pool_addresses", "Addresses of each pool by state.", "pool", "kind", "state")
+POOL_LEASES = counter("aaa_pool_leases", "What happened to leases of each pool.", "pool", "kind", "event")
+
+AHEAD = gauge("aaa_store_rows_ahead", "Rows sent to the writer and not yet durable.")
+ROWS = counter("aaa_store_rows", "Rows given to the writer.")
+COMMIT = histogram("aaa_store_commit_seconds", "From a group's leaving for the writer to its being durable.")
+OLDEST = gauge("aaa_store_oldest_group_seconds", "Age of the oldest group that is not durable yet; 0: there is none.")
+STORE_BYTES = gauge("aaa_store_bytes", "Size of the database and of its write-ahead log.", "file")
+STORE_FREE = gauge("aaa_store_free_bytes", "Free space on the store's file system.")
+LOG_DROPPED = counter("aaa_log_dropped", "Log lines lost to a full queue.")
+LOG_ERRORS = counter("aaa_log_write_errors", "Log lines lost to a destination that refused them.")
+
+
+class Metrics:
+    """The text of /metrics. Labels are bounded by configuration: NAS entries, causes, reasons, pools."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def collect(self) -> Iterator[Metric]:
-        yield from self._packets()
-        yield from self._latency()
-        yield from self._state()
+    async def text(self) -> bytes:
+        """The engine's part, in the Prometheus text format. Made in slices: packets are served in between."""
+        chunks: list[bytes] = []
+        lines: list[str] = []
+        nases = await self._sum_nases()
+        secrets = await self._sum_secrets()
+        for line in self._lines(nases, secrets):
+            lines.append(line)
+            if len(lines) == METRICS_SLICE_SAMPLES:
+                chunks.append("".join(lines).encode())
+                lines.clear()
+                await asyncio.sleep(0)
+        chunks.append("".join(lines).encode())
+        return b"".join(chunks)
 
-    def _packets(self) -> Iterator[Metric]:
+    def _lines(self, nases: Nases, secrets: dict[str, int]) -> Iterator[str]:
+        for family, samples in self._families(nases, secrets):
+            yield f"# HELP {family.name} {family.text}\n# TYPE {family.name} {family.kind}\n"
+            name = family.name
+            if family.kind == "histogram":
+                # The suffix comes with the labels: see histogram_samples.
+                for labels, value in samples:
+                    yield f"{name}{labels} {value}\n"
+            else:
+                for labels, value in samples:
+                    yield f"{name}{{{labels}}} {value}\n" if labels else f"{name} {value}\n"
+
+    def _families(self, nases: Nases, secrets: dict[str, int]) -> Iterator[tuple[Family, Iterable[tuple[str, float]]]]:
+        """Every metric with its samples."""
         server = self._server
-        per_nas = CounterMetricFamily(
-            "aaa_radius_packets", "Packets of each NAS entry by kind.", labels=["nas", "kind"]
+        store, journal, link = server.store, server.store.journal, server.link
+        yield BUILD, [(f'version="{escape(server.version)}"', 1)]
+        yield UPTIME, one(time.time() - server.started_at)
+        processes = self._processes()
+        yield CPU, [(label, cpu) for label, cpu, _ in processes]
+        yield MEMORY, [(label, memory) for label, _, memory in processes]
+        yield HTTP_STARTS, one(server.http.starts if server.http is not None else 0)
+        yield PACKETS, self._packets()
+        yield ACCESS, self._access()
+        yield (
+            ACCOUNTING,
+            [(f'result="{item.name.lower()}"', server.accountant.outcomes[item]) for item in AccountingOutcome],
         )
-        for client in server.clients:
-            for name, count in zip(COUNTERS, client.counters, strict=True):
-                per_nas.add_metric([client.name, name], count)
-        yield per_nas
-        access = CounterMetricFamily(
-            "aaa_access_results", "Access-Requests by result: accept, or why refused.", labels=["result"]
+        yield DROPS, self._drops()
+        ports = [(f'port="{port_name(port.socket.address())}"', port.socket) for port in server.ports]
+        yield KERNEL_DROPS, [(label, socket.drops) for label, socket in ports]
+        yield RECEIVE_BUFFER, [(label, socket.receive_buffer_bytes) for label, socket in ports]
+        yield RESPONSE, self._response()
+        yield REJECTS_WAITING, one(sum(len(port.delayed) for port in server.ports if isinstance(port, AccessPort)))
+        yield HASHES_WAITING, one(server.hashes.waiting)
+        # All ports share one cache.
+        cache = server.ports[0].admission.duplicates if server.ports else None
+        yield DUPLICATES, one(len(cache) if cache is not None else 0)
+        yield DISPLACED, one(cache.displaced if cache is not None else 0)
+        yield UNKNOWN, one(len(server.clients.unknown))
+        yield SERVICES, one(len(store.services))
+        yield SUBSCRIBERS, one(len(store.subscribers))
+        yield SESSIONS, one(sum(nases.live.values()))
+        yield STALE, one(server.liveness.stale_closed)
+        yield DISCONNECTS, self._disconnects()
+        yield NAS_SESSIONS, nases.live.items()
+        yield NAS_DOWN, nases.down.items()
+        yield NAS_ACCOUNTING, nases.heard_at.items()
+        yield SECRET_SOURCES, secrets.items()
+        usage = server.addresses.pools.usage()
+        labels = [f'pool="{escape(pool.name)}",kind="{pool.kind}"' for pool in usage]
+        pools = list(zip(labels, usage, strict=True))
+        yield (
+            POOL,
+            [(f'{label},state="{state}"', getattr(pool, state)) for label, pool in pools for state in POOL_STATES],
         )
+        yield (
+            POOL_LEASES,
+            [
+                (f'{label},event="{event}"', getattr(pool, f"{event}_count"))
+                for label, pool in pools
+                for event in POOL_EVENTS
+            ],
+        )
+        yield AHEAD, one(journal.rows_ahead)
+        yield ROWS, one(journal.rows_total)
+        yield COMMIT, histogram_samples("", link.commits) if link is not None else []
+        yield OLDEST, one(link.oldest_s() if link is not None else 0)
+        yield STORE_BYTES, self._store_bytes()
+        yield STORE_FREE, self._store_free()
+        yield LOG_DROPPED, one(server.log.dropped)
+        yield LOG_ERRORS, one(server.log.write_errors)
+
+    def _packets(self) -> Samples:
+        for client in self._server.clients:
+            name = escape(client.name)
+            for kind, count in zip(COUNTERS, client.counters, strict=True):
+                yield f'nas="{name}",kind="{kind}"', count
+
+    def _access(self) -> Samples:
         for cause in Cause:
             name = "accept" if cause is Cause.NONE else cause.name.lower()
-            access.add_metric([name], server.access_statistics.causes[cause])
-        yield access
-        accounting = CounterMetricFamily(
-            "aaa_accounting_results", "Accounting-Requests by what they did.", labels=["result"]
-        )
-        for outcome in AccountingOutcome:
-            accounting.add_metric([outcome.name.lower()], server.accountant.outcomes[outcome])
-        yield accounting
-        drops = CounterMetricFamily("aaa_radius_drops", "Packets met with silence, by reason.", labels=["reason"])
+            yield f'result="{name}"', self._server.access_statistics.causes[cause]
+
+    def _drops(self) -> Samples:
         for reason in DropReason:
             if reason is not DropReason.NONE:
-                drops.add_metric([reason.name.lower()], sum(port.admission.drops[reason] for port in server.ports))
-        yield drops
-        kernel = CounterMetricFamily(
-            "aaa_radius_kernel_drops", "Datagrams that the kernel dropped: full receive buffer.", labels=["port"]
-        )
-        for port in server.ports:
-            host, number = port.socket.address()
-            kernel.add_metric([f"{host}:{number}"], port.socket.drops)
-        yield kernel
+                count = sum(port.admission.drops[reason] for port in self._server.ports)
+                yield f'reason="{reason.name.lower()}"', count
 
-    def _latency(self) -> Iterator[Metric]:
-        family = HistogramMetricFamily(
-            "aaa_radius_response_seconds", "From the kernel's receipt of a request to its answer.", labels=["port"]
-        )
-        for name, statistics in (
-            ("auth", self._server.access_statistics),
-            ("acct", self._server.accounting_statistics),
-        ):
-            family.add_metric([name], buckets(statistics), statistics.latency_sum_ns / 1e9)
-        yield family
+    def _response(self) -> Samples:
+        yield from histogram_samples('port="auth"', self._server.access_statistics)
+        yield from histogram_samples('port="acct"', self._server.accounting_statistics)
 
-    def _state(self) -> Iterator[Metric]:
+    def _disconnects(self) -> Samples:
+        counts = dict.fromkeys(DISCONNECT_RESULTS, 0)
+        for result, count in self._server.disconnector.results.items():
+            counts[result if result in counts else "error"] += count
+        for result, count in counts.items():
+            yield f'result="{result}"', count
+
+    async def _sum_nases(self) -> Nases:
+        """Figures of NAS records, of which an entry for a prefix has many, for each entry."""
+        sums = Nases({}, {}, {})
+        for count, nas in enumerate(list(self._server.store.nases.values()), 1):
+            label = f'nas="{escape(nas.client_name)}"'
+            sums.live[label] = sums.live.get(label, 0) + nas.live_count
+            sums.down[label] = sums.down.get(label, 0) + nas.down
+            if nas.last_accounting_at > sums.heard_at.get(label, 0.0):
+                sums.heard_at[label] = nas.last_accounting_at
+            if count % METRICS_SLICE_SAMPLES == 0:
+                await asyncio.sleep(0)
+        return sums
+
+    async def _sum_secrets(self) -> dict[str, int]:
+        """Only of NAS entries with two secrets: how many sources use each."""
+        rotating = [client for client in self._server.clients if len(client.secrets) > 1]
+        sums: dict[str, int] = {}
+        for port in self._server.ports if rotating else ():
+            kind = "auth" if isinstance(port, AccessPort) else "acct"
+            for client in rotating:
+                for secret in SECRETS:
+                    sums.setdefault(secret_label(client.name, kind, secret), 0)
+            sources = [*port.admission.sources.values(), *port.admission.identified.values()]
+            for count, source in enumerate(sources, 1):
+                if isinstance(source, Source) and source.rotating:
+                    secret = SECRETS[source.secret is not source.client.secrets[0]]
+                    label = secret_label(source.client.name, kind, secret)
+                    sums[label] = sums.get(label, 0) + 1
+                if count % METRICS_SLICE_SAMPLES == 0:
+                    await asyncio.sleep(0)
+        return sums
+
+    def _processes(self) -> list[tuple[str, float, int]]:
+        """Label, CPU seconds and resident bytes of each process that runs."""
         server = self._server
-        store, journal = server.store, server.store.journal
-        gauges = {
-            "aaa_services": ("Services in the store.", len(store.services)),
-            "aaa_subscribers": ("Subscribers in the store.", len(store.subscribers)),
-            "aaa_sessions": ("Live sessions.", sum(nas.live_count for nas in store.nases.values())),
-            "aaa_store_rows_ahead": ("Rows sent to the writer and not yet durable.", journal.rows_ahead),
-            "aaa_slow_hashes_waiting": ("Logins that wait for a slow password hash.", server.hashes.waiting),
-            "aaa_unknown_sources": ("Unknown source addresses remembered.", len(server.clients.unknown)),
-            "aaa_uptime_seconds": ("Seconds since the start.", time.time() - server.started_at),
-        }
-        for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(name, text, value)
-        yield CounterMetricFamily("aaa_store_rows", "Rows given to the writer.", journal.rows_total)
-        yield CounterMetricFamily(
-            "aaa_sessions_stale_closed", "Sessions closed for silence.", server.liveness.stale_closed
-        )
-        yield CounterMetricFamily("aaa_log_dropped", "Log lines lost to a full queue.", server.log.dropped)
-        disconnects = CounterMetricFamily("aaa_disconnects", "Disconnect-Requests by result.", labels=["result"])
-        for result, count in server.disconnector.results.items():
-            disconnects.add_metric([result], count)
-        yield disconnects
-        live = GaugeMetricFamily("aaa_nas_sessions", "Live sessions of each NAS entry.", labels=["nas"])
-        counts: dict[str, int] = {}
-        for nas in store.nases.values():
-            counts[nas.client_name] = counts.get(nas.client_name, 0) + nas.live_count
-        for client_name, count in counts.items():
-            live.add_metric([client_name], count)
-        yield live
-        pools = GaugeMetricFamily(
-            "aaa_pool_addresses", "Addresses of each pool by state.", labels=["pool", "kind", "state"]
-        )
-        for usage in server.addresses.pools.usage():
-            for state in ("size", "bound", "pending", "static", "barred", "remembered"):
-                pools.add_metric([usage.name, usage.kind, state], getattr(usage, state))
-        yield pools
+        writer = server.link.process if server.link is not None else None
+        found = []
+        for name, pid in (
+            ("engine", os.getpid()),
+            ("writer", writer.pid if writer is not None else None),
+            ("http", server.http.pid if server.http is not None else None),
+        ):
+            usage = process_usage(pid) if pid is not None else None
+            if usage is not None:
+                found.append((f'process="{name}"', *usage))
+        return found
+
+    def _store_bytes(self) -> Samples:
+        path = self._server.runtime.config.store.path
+        for name, file in (("db", path), ("wal", f"{path}-wal")):
+            try:
+                yield f'file="{name}"', os.stat(file).st_size
+            except OSError:
+                continue
+
+    def _store_free(self) -> Samples:
+        try:
+            found = os.statvfs(os.path.dirname(self._server.runtime.config.store.path) or ".")
+        except OSError:
+            return
+        yield "", found.f_bavail * found.f_frsize
 
 
-def buckets(statistics: Statistics) -> list[tuple[str, float]]:
-    """Cumulative counts up to 2**n microseconds."""
+def secret_label(nas: str, port: str, secret: str) -> str:
+    return f'nas="{escape(nas)}",port="{port}",secret="{secret}"'
+
+
+def one(value: float) -> list[tuple[str, float]]:
+    """The samples of a metric without labels."""
+    return [("", value)]
+
+
+def escape(text: str) -> str:
+    """A label's value as the text format wants it."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def port_name(address: tuple[str, int]) -> str:
+    """A bound address as one label."""
+    host, number = address
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+
+
+LIMITS: Final = tuple(repr(2**index / 1e6) for index in range(LATENCY_BUCKETS - 1))
+"""Upper bounds of the buckets in seconds: 2**n microseconds."""
+
+
+def histogram_samples(labels: str, statistics: Statistics) -> Samples:
+    """Suffix and labels of cumulative buckets, sum and count."""
+    head = f"{labels}," if labels else ""
     total = 0
-    found: list[tuple[str, float]] = []
-    for index in range(LATENCY_BUCKETS - 1):
+    for index, limit in enumerate(LIMITS):
         total += statistics.latency[index]
-        found.append((repr(2**index / 1e6), total))
-    found.append(("+Inf", total + statistics.latency[-1]))
-    return found
+        yield f'_bucket{{{head}le="{limit}"}}', total
+    total += statistics.latency[-1]
+    yield f'_bucket{{{head}le="+Inf"}}', total
+    tail = f"{{{labels}}}" if labels else ""
+    yield f"_sum{tail}", statistics.latency_sum_ns / 1e9
+    yield f"_count{tail}", total
 
 
-class Metrics:
-    """The text of /metrics."""
+def process_usage(pid: int) -> tuple[float, int] | None:
+    """CPU seconds and resident bytes of a process; None when it is gone or hidden (proc(5), /proc/pid/stat)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything: count from behind it.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) * TICK_S, int(fields[21]) * PAGE_BYTES
 
-    def __init__(self, server: Server) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(ServerCollector(server))
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
 
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
+FAMILIES: Final = tuple(value for value in list(globals().values()) if isinstance(value, Family))
+"""Every metric of the engine, in the order of this file."""

@@ -6,9 +6,12 @@ import asyncio
 import socket
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from aaa.server.listener import Statistics
 from aaa.state.journal import Journal
 
 
@@ -24,6 +27,10 @@ class StoreLink(asyncio.Protocol):
         self._closing = False
         self._closed = asyncio.Event()
         self.process: subprocess.Popen[bytes] | None = None
+        self.commits = Statistics()
+        """Latency of groups, from leaving to durable."""
+        self._sent_ns: deque[int] = deque()
+        """When each group under way left, the oldest first."""
 
     async def start(self) -> None:
         """Start the process and connect the journal."""
@@ -41,12 +48,26 @@ class StoreLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._journal.transport = self._transport
+        self._journal.transport = self
         # Groups in flight are bounded by the journal; the transport never has to push back.
         self._transport.set_write_buffer_limits(1 << 30)
 
+    def write(self, data: bytes) -> None:
+        """A group leaves for the writer: what the journal calls."""
+        assert self._transport is not None
+        self._sent_ns.append(time.monotonic_ns())
+        self._transport.write(data)
+
     def data_received(self, data: bytes) -> None:
+        durable = self._journal.durable
         self._journal.receive(data)
+        now_ns = time.monotonic_ns()
+        for _ in range(self._journal.durable - durable):
+            self.commits.observe(self._sent_ns.popleft(), now_ns)
+
+    def oldest_s(self) -> float:
+        """Age of the oldest group that is not durable; 0.0: there is none."""
+        return (time.monotonic_ns() - self._sent_ns[0]) / 1e9 if self._sent_ns else 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed.set()
