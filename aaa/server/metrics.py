@@ -280,7 +280,7 @@ class Metrics:
         return found
 
     def _store_bytes(self) -> Samples:
-        path = self._server.runtime.config.store.path
+        path = self._server.prepared.config.store.path
         for name, file in (("db", path), ("wal", f"{path}-wal")):
             try:
                 yield f'file="{name}"', os.stat(file).st_size
@@ -289,7 +289,7 @@ class Metrics:
 
     def _store_free(self) -> Samples:
         try:
-            found = os.statvfs(os.path.dirname(self._server.runtime.config.store.path) or ".")
+            found = os.statvfs(os.path.dirname(self._server.prepared.config.store.path) or ".")
         except OSError:
             return
         yield "", found.f_bavail * found.f_frsize
