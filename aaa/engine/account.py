@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aaa.engine.addresses import Addresses
+from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, AccountingRecord
-from aaa.state.sessions import apply_accounting
+from aaa.state.sessions import apply_accounting, close_some
 from aaa.state.store import Store
 
 
@@ -27,6 +28,8 @@ class Accountant:
             outcome = apply_accounting(self.store, record)
             self.outcomes[outcome] += 1
             outcomes.append(outcome)
+        if self.store.closing:
+            close_some(self.store, CLOSED_AT_ONCE_COUNT_MAX)
         if self.store.opened or self.store.ended:
             self.addresses.settle(at)
         return outcomes

@@ -57,7 +57,7 @@ class Addresses:
             outcome.framed_ip = session.framed_ip = ip_address(body.static_ip).packed
         if body.static_prefix is not None:
             outcome.delegated_prefix = session.delegated_prefix = prefix_octets(body.static_prefix)
-        if decision.pool is None:
+        if decision.pool is None or (attempt.nas.garden_pool and decision.body.walled_garden):
             return True
         pools = self.pools.named(decision.pool)
         if not pools:
@@ -114,10 +114,12 @@ class Addresses:
         if self.restrictions:
             for session in store.opened:
                 self.write(self.pools.confirm(session.id))
-                if session.adopted:
+                if session.state != ENDED:
                     self.claim(session, at)
             for session in store.ended:
-                self.release(session, at)
+                # One that was closed and opened again within a batch is live.
+                if session.state == ENDED:
+                    self.release(session, at)
         store.opened.clear()
         store.ended.clear()
 
@@ -126,14 +128,20 @@ class Addresses:
         self.write(self.pools.release_session(session.id, at))
 
     def claim(self, session: SessionRecord, at: float) -> None:
-        """Bind the addresses that a session is seen to use: adopted sessions, and ranges that are new here."""
+        """Bind the addresses that a session is seen to use and that no Accept gave it: adopted and reopened sessions,
+        addresses known late, ranges that are new here."""
         service = session.service
         if service is None:
             return
         operator = service.subscriber.body.operator
-        key = (service.no, session.calling_station or session.nas_port_id or b"")
+        overrides = service.body.overrides
+        limit = (overrides and overrides.simultaneous_use) or service.plan.body.simultaneous_use
+        key = (service.no, b"" if limit == 1 else session.calling_station or session.nas_port_id or b"")
         for address in (session.framed_ip, session.framed_prefix, session.delegated_prefix):
-            if address is not None:
+            if address is None:
+                continue
+            lease = self.pools.find(operator, address)
+            if lease is None or lease.session_id != session.id:
                 lease = self.pools.claim(operator, address, key, session.id, at)
                 if lease is not None:
                     self.write([lease])

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from aaa.limits import DECISIONS_INTERNED_MAX
 from aaa.model.entities import Moment, Service
 from aaa.model.records import NEVER, NO_LIMIT, DecisionRecord, ServiceRecord
+from aaa.state.sessions import turn_cycle
 from aaa.state.store import Store
 from policy.decide import cycle_bounds, decide
 from policy.model import Decision, Facts
@@ -41,6 +42,8 @@ class Decisions:
 
     def renew(self, service: ServiceRecord, at: float, version: int) -> DecisionRecord:
         """Decide anew and keep it."""
+        if at >= service.cycle_ends_at and service.plan.body.quota is not None:
+            turn_cycle(service, at)
         body = service.body
         plan = service.plan
         service.decided_version = version

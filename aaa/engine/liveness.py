@@ -12,7 +12,7 @@ from aaa.engine.addresses import PENDING_S, Addresses
 from aaa.engine.authorize import AccessSettings
 from aaa.limits import LIVENESS_SLICE_COUNT
 from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
-from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
+from aaa.state.sessions import CAUSE_LOST_CARRIER, close_some, end_session
 from aaa.state.store import Store
 
 
@@ -51,6 +51,7 @@ class Liveness:
             session = self.store.sessions.get(self.waiting.pop())
             if session is not None:
                 self.look_at(session, at)
+        close_some(self.store, LIVENESS_SLICE_COUNT)
         self.addresses.settle(at)
         self.addresses.expire(at)
 
@@ -84,7 +85,8 @@ class Liveness:
             silent = at - heard > self.nas_silence_s
             if silent and nas.live_count and not nas.down:
                 nas.down = True
+                nas.down_at = heard
                 self.note_event("nas.down", nas.name, at, {"silent_s": int(at - heard), "sessions": nas.live_count})
-            elif nas.down and not silent:
+            elif nas.down and not silent and heard > nas.down_at:
                 nas.down = False
                 self.note_event("nas.up", nas.name, at, {})

@@ -84,6 +84,8 @@ cdef class NasRecord:
     cdef public bint enforce_adopted
     cdef public bint swap_octets
     cdef public bint trust_event_time
+    cdef public long interim_minimum_s
+    cdef public bint garden_pool
     cdef public str limit_action
     cdef public dict passwords
     cdef public dict sessions
@@ -92,6 +94,7 @@ cdef class NasRecord:
     cdef public double last_accounting_at
     cdef public double restarted_at
     cdef public bint down
+    cdef public double down_at
     cdef public bint sends_gigawords
     cdef public int failures
     cdef public double window_at
@@ -107,6 +110,8 @@ cdef class SessionRecord:
     cdef public bint adopted
     cdef public bytes key
     cdef public bytes multi_key
+    cdef public long long token
+    cdef public SessionRecord earlier
     cdef public bytes user_name
     cdef public double authorised_at
     cdef public double started_at
@@ -121,6 +126,9 @@ cdef class SessionRecord:
     cdef public long long output_octets
     cdef public long long raw_input
     cdef public long long raw_output
+    cdef public long long base_input
+    cdef public long long base_output
+    cdef public tuple phases
     cdef public bytes framed_ip
     cdef public bytes framed_ipv6
     cdef public bytes framed_prefix
@@ -130,5 +138,6 @@ cdef class SessionRecord:
     cdef public bytes nas_port_id
     cdef public bytes circuit_id
     cdef public bytes remote_id
+    cdef public dict held_since
     cdef public DecisionRecord decision
     cdef public int dirty

@@ -184,6 +184,9 @@ class NasRecord:
     swap_octets: bool
     trust_event_time: bool
     """Its Event-Timestamp counts."""
+    interim_minimum_s: int
+    garden_pool: bool
+    """A restricted service gets its address from a pool of this NAS."""
     limit_action: str
     """At the simultaneous-use limit: "reject" or "disconnect_oldest"."""
     passwords: dict[bytes, CredentialRecord]
@@ -194,7 +197,9 @@ class NasRecord:
     last_seen_at: float
     last_accounting_at: float
     restarted_at: float
+    """Event time of its last Accounting-On or -Off: what began before has ended."""
     down: bool
+    down_at: float
     sends_gigawords: bool
     failures: int
     """Failed logins in the running window."""
@@ -212,6 +217,8 @@ class NasRecord:
         self.enforce_adopted = False
         self.swap_octets = False
         self.trust_event_time = True
+        self.interim_minimum_s = 60
+        self.garden_pool = False
         self.limit_action = "reject"
         self.passwords = {}
         self.sessions = {}
@@ -220,6 +227,7 @@ class NasRecord:
         self.last_accounting_at = 0.0
         self.restarted_at = 0.0
         self.down = False
+        self.down_at = 0.0
         self.sends_gigawords = False
         self.failures = 0
         self.window_at = 0.0
@@ -241,6 +249,10 @@ class SessionRecord:
     key: bytes
     """Acct-Session-Id as the NAS sent it; b"" while pending."""
     multi_key: bytes | None
+    token: int
+    """Of the Class that its reports bear: the authorisation it runs under; 0: none of ours."""
+    earlier: SessionRecord | None
+    """The one before it of the same NAS and Acct-Session-Id, as long as that is in memory."""
     user_name: bytes
     authorised_at: float
     started_at: float
@@ -260,6 +272,11 @@ class SessionRecord:
     raw_input: int
     """The NAS's own counter at the last report."""
     raw_output: int
+    base_input: int
+    """What `input_octets` was when the NAS's counter last began at zero."""
+    base_output: int
+    phases: tuple[tuple[float, int, int, int], ...]
+    """Before each reset: when the counters had begun, the session's clock, and both counters at their last."""
     framed_ip: bytes | None
     framed_ipv6: bytes | None
     framed_prefix: bytes | None
@@ -269,6 +286,8 @@ class SessionRecord:
     nas_port_id: bytes | None
     circuit_id: bytes | None
     remote_id: bytes | None
+    held_since: dict[bytes, float] | None
+    """From when each address was held that it did not have from its start."""
     decision: DecisionRecord | None
     """The last that the network confirmed; None: unknown."""
     dirty: int
@@ -283,6 +302,8 @@ class SessionRecord:
         self.adopted = False
         self.key = b""
         self.multi_key = None
+        self.token = 0
+        self.earlier = None
         self.user_name = b""
         self.authorised_at = 0.0
         self.started_at = 0.0
@@ -297,6 +318,9 @@ class SessionRecord:
         self.output_octets = 0
         self.raw_input = 0
         self.raw_output = 0
+        self.base_input = 0
+        self.base_output = 0
+        self.phases = ()
         self.framed_ip = None
         self.framed_ipv6 = None
         self.framed_prefix = None
@@ -306,5 +330,6 @@ class SessionRecord:
         self.nas_port_id = None
         self.circuit_id = None
         self.remote_id = None
+        self.held_since = None
         self.decision = None
         self.dirty = 0

@@ -267,8 +267,8 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         store.services_by_no[record.no] = record
         subscriber.services = (*subscriber.services, record)
         plan.services += 1
-        turn_cycle(record, at)
         if usage is not None:
+            turn_cycle(record, at)
             record.input_octets, record.output_octets = usage.input_octets, usage.output_octets
             store.touch_usage(record)
     elif record.plan is not plan:
@@ -300,6 +300,7 @@ def drop_service(store: Store, record: ServiceRecord) -> None:
             session.service = None
         record.live = None
     store.journal.append(Row.SERVICE_DELETE, (record.no,))
+    store.journal.append(Row.USAGE_DELETE, (record.no,))
 
 
 def check_addresses(body: Service) -> None:

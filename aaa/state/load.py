@@ -8,8 +8,7 @@ import msgspec
 
 from aaa.credential.verifier import Scheme, Verifier
 from aaa.model.entities import Service, Subscriber
-from aaa.model.records import ENDED, CredentialRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord, SubscriberRecord
-from aaa.state.sessions import turn_cycle
+from aaa.model.records import CredentialRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord, SubscriberRecord
 from aaa.state.store import CREDENTIALS_DECODER, Store, restore_facts
 from policy.model import Plan
 
@@ -61,7 +60,9 @@ def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
     for kind, entity_id, revision in db.execute("SELECT kind, id, revision FROM tombstone"):
         store.tombstones[kind, entity_id] = revision
     tables = ("plan", "subscriber", "service", "nas")
-    store.last_no = max(db.execute(f"SELECT coalesce(max(no), 0) FROM {table}").fetchone()[0] for table in tables)
+    numbers = [db.execute(f"SELECT coalesce(max(no), 0) FROM {table}").fetchone()[0] for table in tables]
+    stored = db.execute("SELECT value FROM meta WHERE key = 'last_no'").fetchone()
+    store.last_no = store.stored_no = max(*numbers, int(stored[0]) if stored else 0)
 
 
 def intern(store: Store, operator: str) -> str:
@@ -93,7 +94,9 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
     nases = {}
     for no, body in db.execute("SELECT no, body FROM nas ORDER BY no"):
         facts = msgspec.json.decode(body)
-        nases[no] = store.nases[facts["name"]] = NasRecord(no, facts["name"], facts["client"])
+        nas = nases[no] = store.nases[facts["name"]] = NasRecord(no, facts["name"], facts["client"])
+        nas.restarted_at = facts.get("restarted_at", 0.0)
+        nas.sends_gigawords = facts.get("sends_gigawords", False)
     columns = (
         "id, service, nas, key, user_name, facts, state, started_at, updated_at, heard_at, ended_at, terminate_cause,"
         " ended_by_nas, session_time_s, input_octets, output_octets, raw_input, raw_output"
@@ -102,16 +105,19 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         nas = nases[row[2]]
         session = SessionRecord(row[0], nas, store.services_by_no.get(row[1]) if row[1] is not None else None)
         session.key, session.user_name = row[3], row[4]
-        restore_facts(session, row[5])
         session.state = row[6]
         session.started_at, session.updated_at, session.heard_at, session.ended_at = row[7:11]
+        restore_facts(session, row[5])
         session.terminate_cause, session.ended_by_nas = row[11], bool(row[12])
         session.session_time_s, session.input_octets, session.output_octets = row[13:16]
         session.raw_input, session.raw_output = row[16:18]
-        if session.state == ENDED and nas.sessions.get(session.key) is not None:
-            store.sessions[session.id] = session
-            continue
         store.index_session(session)
+        store.link_key(session)
+        nas.last_accounting_at = max(nas.last_accounting_at, session.heard_at)
+    for nas in nases.values():
+        # What a restart of the NAS ended, and was not yet closed one by one.
+        if nas.restarted_at and nas.live_count:
+            store.closing.append((nas, nas.restarted_at, nas.restarted_at, list(nas.sessions.values())))
     (newest,) = db.execute(
         "SELECT max(coalesce((SELECT max(id) FROM session), 0), coalesce((SELECT max(id) FROM session_history), 0))"
     ).fetchone()

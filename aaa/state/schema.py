@@ -63,6 +63,8 @@ class Row(IntEnum):
     LEASE = 14
     LEASE_DELETE = 15
     EVENT = 16
+    USAGE_DELETE = 17
+    ADDRESS = 18
 
 
 STATEMENTS: dict[Row, str] = {
@@ -84,6 +86,8 @@ STATEMENTS: dict[Row, str] = {
     Row.LEASE: "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?)",
     Row.LEASE_DELETE: "DELETE FROM lease WHERE pool = ? AND address = ?",
     Row.EVENT: "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?)",
+    Row.USAGE_DELETE: "DELETE FROM usage WHERE service = ?",
+    Row.ADDRESS: "INSERT OR REPLACE INTO address_history VALUES (?, ?, ?, ?)",
 }
 
 

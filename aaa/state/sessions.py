@@ -1,19 +1,20 @@
-"""Sessions as a fold over accounting reports: whatever the order, duplication or reset, usage is counted once.
+"""Sessions as a fold over accounting reports: whatever the order, repetition or reset, usage is counted once.
 
-Theory of operation. A NAS names a session by its Acct-Session-Id; ids come back after a reboot or a re-login, reports come
-twice, late or never. Which session a report belongs to is told by our Class where it came back, else by time: its event
-lies within one session, before its start (an earlier session of that id) or after its end (a later one).
+Theory of operation. A NAS names a session by its Acct-Session-Id; ids come back after a reboot or a re-login, reports
+come twice, late or never. Which session a report belongs to is told by our Class where it came back, else by time: its
+event lies within one session, before its start (an earlier session of that id) or after its end (a later one).
 
 Within a session the NAS's counters run from a moment that its own clock tells (event less Acct-Session-Time). A report
 whose clock or counter is below the last is, by that moment: of the same run of the counters and late; of a later run, so
 the counters were reset and count from zero; or of an earlier run, whose high-water marks are kept. A 32-bit counter that
 falls while the clock goes on has wrapped; from below half of its range it was reset alone.
 
-What cannot be told apart, and what is chosen: a report over LATE_S late from a NAS that sends neither Acct-Delay-Time nor
-Event-Timestamp looks like a reset, and is counted as one; counters reset within LATE_S of their last start look late, and
-count only above the old ones; a NAS without Gigawords is exact up to 2 GiB between two reports; an adopted session counts
-whole, also what it used before it was first heard of; a report that comes when its session has gone to the history opens
-a session of its own.
+What cannot be told apart, and what is chosen. A report over LATE_S late from a NAS that sends neither Acct-Delay-Time
+nor Event-Timestamp looks like a reset, and is counted as one. A reset after which clock and counters are first reported
+above (or exactly at) the last known continues them. Counters reset within LATE_S of their last start look late, and count
+only above the old ones. A NAS without Gigawords is exact up to 2 GiB between two reports. An adopted session counts
+whole, also what it used before it was first heard of. A report that comes when its session has gone to the history
+opens a session of its own.
 Compiled; deterministic: every time comes in the record.
 """
 
@@ -62,7 +63,7 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
     nas = record.nas
     status = record.status
     nas.last_accounting_at = record.received_at
-    if status == ON or status == OFF:
+    if status in (ON, OFF):
         restart_nas(store, nas, status, record.at, record.received_at)
         return NAS_RESTARTED
     if (status != START and status != STOP and status != INTERIM) or not record.session_key:
@@ -78,12 +79,13 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
     elif status != STOP and is_alive(session, record):
         reopen_session(store, session)
     was_updated_at = session.updated_at
+    ends = status == STOP and not is_former(session, record)
     session.heard_at = record.received_at
     changed = count_usage(store, session, record)
     if learn_facts(store, session, record, record.at >= was_updated_at):
         store.touch_session(session, WHOLE)
 
-    if status == STOP:
+    if ends:
         if session.state != ENDED:
             end_session(store, session, record.at, record.terminate_cause, True, record.received_at)
             return STOPPED
@@ -150,14 +152,29 @@ def compare(session: SessionRecord, record: AccountingRecord) -> int:
     if record.session_time_s < 0:
         return LATER if session.state == ENDED and is_other and at > last + CLOCK_SLACK_S else SAME
     # It began after the last that is known: another login. A Class that changes amid a session is a re-authentication.
-    if at - record.session_time_s > last + CLOCK_SLACK_S and (session.state == ENDED or is_other):
-        return LATER
-    return SAME
+    if session.state == ENDED or is_other:
+        return LATER if at - record.session_time_s > last + CLOCK_SLACK_S else SAME
+    # A clock of the NAS that was set right moves the event as well, but neither its session clock nor a counter falls.
+    if at - record.session_time_s <= last + LATE_S:
+        return SAME
+    return LATER if record.session_time_s <= session.session_time_s or has_fallen(session, record) else SAME
+
+
+def has_fallen(session: SessionRecord, record: AccountingRecord) -> bool:
+    """Whether one of the NAS's counters is below what it was."""
+    return 0 <= record.input_octets < session.raw_input or 0 <= record.output_octets < session.raw_output
+
+
+def is_former(session: SessionRecord, record: AccountingRecord) -> bool:
+    """Whether a report is from before the counters of the last one taken began: before a reset."""
+    since = session.updated_at - session.session_time_s
+    time = record.session_time_s
+    return time >= 0 and record.at <= since + CLOCK_SLACK_S and record.at - time < since - CLOCK_SLACK_S
 
 
 def is_alive(session: SessionRecord, record: AccountingRecord) -> bool:
     """Whether a report shows that a session which was closed here goes on."""
-    if session.ended_by_nas:
+    if session.ended_by_nas or session.nas.sessions[session.key] is not session:
         return False
     if session.terminate_cause == CAUSE_NAS_REBOOT and record.at <= session.nas.restarted_at:
         return False
@@ -219,8 +236,8 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
     if session is None:
         # A service inside a session bears the session's Class; so does a second session of one authorisation.
         is_named = token != 0 and not record.service_session and token not in store.sessions
-        session_id = token if is_named else store.next_session_id(record.received_at)
-        store.last_session_id = max(store.last_session_id, session_id)
+        session_id = token if is_named else store.session_ids.next(record.received_at)
+        store.session_ids.last = max(store.session_ids.last, session_id)
         session = SessionRecord(session_id, nas, find_service(store, record))
         session.adopted = not token
         session.service_session = record.service_session
@@ -233,8 +250,7 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
     session.state = ACTIVE
     session.key = record.session_key
     session.token = token
-    session.started_at = started_at
-    session.updated_at = record.at
+    session.started_at = session.updated_at = started_at
     session.user_name = record.user_name
     session.multi_key = record.multi_key
     store.link_key(session)
@@ -265,9 +281,10 @@ def find_reservation(store: Store, record: AccountingRecord) -> SessionRecord | 
 
 
 def is_same_place(session: SessionRecord, record: AccountingRecord) -> bool:
-    """Whether a report comes from where a session of the same NAS is: device, else line, else port."""
+    """Whether a report comes from the device, the line or the port that a session is at: the best of them that both name."""
     if session.calling_station is not None and record.calling_station is not None:
-        return session.calling_station == record.calling_station
+        same_port = session.nas_port_id is None or session.nas_port_id == record.nas_port_id
+        return session.calling_station == record.calling_station and same_port
     if session.circuit_id is not None and record.circuit_id is not None:
         return session.circuit_id == record.circuit_id and session.remote_id == record.remote_id
     return session.nas_port_id is not None and session.nas_port_id == record.nas_port_id
@@ -286,7 +303,7 @@ def supersede(store: Store, session: SessionRecord, record: AccountingRecord) ->
             continue
         if other.token and other.token == session.token:
             continue
-        if other.started_at < session.started_at and is_same_place(other, record):
+        if (other.started_at, other.id) < (session.started_at, session.id) and is_same_place(other, record):
             end_session(store, other, other.updated_at, CAUSE_LOST_CARRIER, False, record.received_at)
 
 
@@ -360,7 +377,7 @@ def close_some(store: Store, count: int) -> int:
     """
     looked = 0
     while store.closing and looked < count:
-        nas, at, received_at, sessions = store.closing[0]
+        _, at, received_at, sessions = store.closing[0]
         while sessions and looked < count:
             session = sessions.pop()
             looked += 1
@@ -386,17 +403,18 @@ def count_usage(store: Store, session: SessionRecord, record: AccountingRecord) 
     if record.wide and not session.nas.sends_gigawords:
         session.nas.sends_gigawords = True
         store.touch_nas(session.nas)
-    fell = 0 <= raw_input < session.raw_input or 0 <= raw_output < session.raw_output
+    fell = has_fallen(session, record)
     if time >= 0:
         # When the counters of the last report taken began, and when this one's did.
         since = session.updated_at - known
         began = at - time
-        if at <= since + CLOCK_SLACK_S and began < since - CLOCK_SLACK_S:
+        if is_former(session, record):
             return count_former(store, session, began, time, raw_input, raw_output, at)
         if time <= known or fell:
             if time == known and raw_input == session.raw_input and raw_output == session.raw_output:
                 return False
-            if began > since + LATE_S and not (session.state == ENDED and session.ended_by_nas):
+            is_over = session.state == ENDED and session.ended_by_nas
+            if began > since + LATE_S and began > session.started_at + LATE_S and not is_over:
                 begin_phase(store, session, since)
             elif time < known:
                 return reveal_wrap(store, session, raw_input, raw_output, at)
@@ -404,7 +422,7 @@ def count_usage(store: Store, session: SessionRecord, record: AccountingRecord) 
                 return False
     elif fell and at <= session.updated_at + LATE_S:
         return False
-    new_input = max(raw_input, 0) - session.raw_input if raw_input >= 0 else 0
+    new_input = raw_input - session.raw_input if raw_input >= 0 else 0
     new_output = raw_output - session.raw_output if raw_output >= 0 else 0
     if new_input < 0:
         if not session.nas.sends_gigawords and WRAP_FROM <= session.raw_input < WRAP:
@@ -450,8 +468,6 @@ def count_former(
     store: Store, session: SessionRecord, began: float, time: int, raw_input: int, raw_output: int, at: float
 ) -> bool:
     """A late report from before the last reset: what it has above the marks of its own run counts."""
-    if began < session.started_at - LATE_S:
-        return False
     phases = list(session.phases)
     mark = (began, 0, 0, 0)
     for phase in phases:
@@ -465,6 +481,10 @@ def count_former(
         return False
     phases.append((mark[0], max(mark[1], time), mark[2] + new_input, mark[3] + new_output))
     session.phases = tuple(phases[-SESSION_PHASES_COUNT_MAX:])
+    if began < session.started_at - LATE_S:
+        # Its own Class says that it began before the first report that came.
+        earlier = session.earlier
+        session.started_at = began if earlier is None else max(began, earlier.started_at + 1e-6)
     session.base_input += new_input
     session.base_output += new_output
     add_octets(store, session, new_input, new_output, at)
@@ -521,26 +541,22 @@ def learn_facts(store: Store, session: SessionRecord, record: AccountingRecord, 
     Addresses often come after the Start: IPv6CP, DHCPv6-PD, some gateways' IPv4. is_fresh: no later report was taken.
     """
     new = False
-    if record.framed_ip is not None and record.framed_ip != session.framed_ip:
-        if is_fresh or session.framed_ip is None:
-            hold_address(store, session, session.framed_ip, record.framed_ip, record.at)
-            session.framed_ip = record.framed_ip
-            new = True
-    if record.framed_ipv6 is not None and record.framed_ipv6 != session.framed_ipv6:
-        if is_fresh or session.framed_ipv6 is None:
-            hold_address(store, session, session.framed_ipv6, record.framed_ipv6, record.at)
-            session.framed_ipv6 = record.framed_ipv6
-            new = True
-    if record.framed_prefix is not None and record.framed_prefix != session.framed_prefix:
-        if is_fresh or session.framed_prefix is None:
-            hold_address(store, session, session.framed_prefix, record.framed_prefix, record.at)
-            session.framed_prefix = record.framed_prefix
-            new = True
-    if record.delegated_prefix is not None and record.delegated_prefix != session.delegated_prefix:
-        if is_fresh or session.delegated_prefix is None:
-            hold_address(store, session, session.delegated_prefix, record.delegated_prefix, record.at)
-            session.delegated_prefix = record.delegated_prefix
-            new = True
+    if takes(record.framed_ip, session.framed_ip, is_fresh):
+        hold_address(store, session, session.framed_ip, record.framed_ip, record.at)
+        session.framed_ip = record.framed_ip
+        new = True
+    if takes(record.framed_ipv6, session.framed_ipv6, is_fresh):
+        hold_address(store, session, session.framed_ipv6, record.framed_ipv6, record.at)
+        session.framed_ipv6 = record.framed_ipv6
+        new = True
+    if takes(record.framed_prefix, session.framed_prefix, is_fresh):
+        hold_address(store, session, session.framed_prefix, record.framed_prefix, record.at)
+        session.framed_prefix = record.framed_prefix
+        new = True
+    if takes(record.delegated_prefix, session.delegated_prefix, is_fresh):
+        hold_address(store, session, session.delegated_prefix, record.delegated_prefix, record.at)
+        session.delegated_prefix = record.delegated_prefix
+        new = True
     if new and session.state == ACTIVE:
         store.opened.append(session)
     if session.calling_station is None and record.calling_station is not None:
@@ -559,6 +575,11 @@ def learn_facts(store: Store, session: SessionRecord, record: AccountingRecord, 
         session.remote_id = record.remote_id
         new = True
     return new
+
+
+def takes(reported: bytes | None, known: bytes | None, is_fresh: bool) -> bool:
+    """Whether a reported address is news."""
+    return reported is not None and reported != known and (is_fresh or known is None)
 
 
 def hold_address(store: Store, session: SessionRecord, old: bytes | None, new: bytes, at: float) -> None:

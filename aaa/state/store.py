@@ -6,6 +6,7 @@ memory. Knows no protocol and no clock.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -49,6 +50,8 @@ class Store:
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
         self.last_no = 0
+        self.stored_no = 0
+        """The highest number that the journal knows of: a number never comes back, though its entity is deleted."""
         self.session_ids = SessionIds()
         self.last_event = 0
         self.policy_version = 0
@@ -59,12 +62,15 @@ class Store:
         self.opened: list[SessionRecord] = []
         """Sessions whose first report came since the engine last looked; likewise `ended`."""
         self.ended: list[SessionRecord] = []
+        self.closing: deque[tuple[NasRecord, float, float, list[SessionRecord]]] = deque()
+        """Restarts of NASes whose sessions are still to be closed: NAS, event time, arrival, sessions to look at."""
 
     # What is new
 
     def next_no(self) -> int:
         """A number for a new plan, subscriber, service or NAS; never used again."""
         self.last_no += 1
+        self.journal.mark()
         return self.last_no
 
     def live(self, service: ServiceRecord) -> Live:
@@ -94,6 +100,9 @@ class Store:
     def collect(self, journal: Journal) -> None:
         """Append the rows of all dirty records as they are now."""
         append = journal.append
+        if self.last_no != self.stored_no:
+            append(Row.META, ("last_no", str(self.last_no)))
+            self.stored_no = self.last_no
         for session in self.dirty_sessions:
             if session.dirty == COUNTERS:
                 append(
@@ -114,6 +123,9 @@ class Store:
             session.dirty = CLEAN
         self.dirty_sessions.clear()
         for service in self.dirty_services:
+            service.dirty = False
+            if self.services_by_no.get(service.no) is not service:
+                continue
             append(
                 Row.USAGE,
                 (
@@ -124,34 +136,66 @@ class Store:
                     service.output_octets,
                 ),
             )
-            service.dirty = False
         self.dirty_services.clear()
 
     # Sessions' indexes
 
     def index_session(self, session: SessionRecord) -> None:
-        """Make the session findable by id, by its NAS's key and from its service."""
+        """Make the session findable by id, and from its service while it is live."""
         self.sessions[session.id] = session
-        if session.key:
-            session.nas.sessions[session.key] = session
         if session.state != ENDED:
             session.nas.live_count += 1
             if session.service is not None and not session.service_session:
                 self.live(session.service).sessions.append(session)
 
+    def link_key(self, session: SessionRecord) -> None:
+        """Make the session findable by its Acct-Session-Id: of several, the one that began last comes first."""
+        sessions = session.nas.sessions
+        after: SessionRecord | None = None
+        before: SessionRecord | None = sessions.get(session.key)
+        while before is not None and (before.started_at, before.id) > (session.started_at, session.id):
+            after, before = before, before.earlier
+        session.earlier = before
+        if after is None:
+            sessions[session.key] = session
+        else:
+            after.earlier = session
+
+    def unlink_key(self, session: SessionRecord) -> None:
+        """The inverse."""
+        sessions = session.nas.sessions
+        after: SessionRecord | None = sessions.get(session.key)
+        if after is session:
+            if session.earlier is None:
+                del sessions[session.key]
+            else:
+                sessions[session.key] = session.earlier
+        while after is not None:
+            if after.earlier is session:
+                after.earlier = session.earlier
+                break
+            after = after.earlier
+        session.earlier = None
+
     def detach_session(self, session: SessionRecord) -> None:
         """The session is no longer live: its service and NAS forget it as such."""
         session.nas.live_count -= 1
         service = session.service
-        if service is not None and service.live is not None and session in service.live.sessions:
-            service.live.sessions.remove(session)
+        live = service.live if service is not None else None
+        if service is not None and live is not None and session in live.sessions:
+            live.sessions.remove(session)
+            if not live.sessions and not live.failures and not live.locked_until:
+                service.live = None
 
     def forget_session(self, session: SessionRecord) -> None:
         """Drop an ended session from memory and move its row to the history."""
         self.sessions.pop(session.id, None)
-        if session.nas.sessions.get(session.key) is session:
-            del session.nas.sessions[session.key]
+        self.unlink_key(session)
         self.journal.append(Row.SESSION_FORGET, (session.id,))
+
+    def append_address(self, address: bytes, since: float, session_id: int, until: float) -> None:
+        """An address that a session had and has no more."""
+        self.journal.append(Row.ADDRESS, (address, since, session_id, until))
 
     # Events
 
@@ -170,9 +214,18 @@ class Store:
         if nas is None:
             nas = NasRecord(self.next_no(), name, client_name)
             self.nases[name] = nas
-            body = msgspec.json.encode({"name": name, "client": client_name}).decode()
-            self.journal.append(Row.NAS, (nas.no, body))
+            self.touch_nas(nas)
         return nas
+
+    def touch_nas(self, nas: NasRecord) -> None:
+        """The row of a NAS is owed: it is new, or something was learned of it."""
+        body = {
+            "name": nas.name,
+            "client": nas.client_name,
+            "restarted_at": nas.restarted_at,
+            "sends_gigawords": nas.sends_gigawords,
+        }
+        self.journal.append(Row.NAS, (nas.no, msgspec.json.encode(body).decode()))
 
     # Credentials' indexes
 
@@ -223,6 +276,12 @@ def session_facts(session: SessionRecord) -> str:
         facts["adopted"] = True
     if session.service_session:
         facts["service_session"] = True
+    if session.token:
+        facts["token"] = session.token
+    if session.base_input or session.base_output:
+        facts["base"] = [session.base_input, session.base_output]
+    if session.phases:
+        facts["phases"] = session.phases
     for name in OCTET_FACTS:
         value = getattr(session, name)
         if value is not None:
@@ -233,7 +292,8 @@ def session_facts(session: SessionRecord) -> str:
         value = getattr(session, name)
         if value is not None:
             facts[name] = value.hex()
-            addresses.append([value.hex(), since])
+            held = session.held_since
+            addresses.append([value.hex(), since if held is None else held.get(value, since)])
     if addresses:
         facts["addresses"] = addresses
     return msgspec.json.encode(facts).decode()
@@ -250,6 +310,12 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> None:
         value = facts.get(name)
         if value is not None:
             setattr(session, name, bytes.fromhex(value))
+    session.token = facts.get("token", 0)
+    session.base_input, session.base_output = facts.get("base", (0, 0))
+    session.phases = tuple(tuple(phase) for phase in facts.get("phases", ()))
+    since = session.started_at or session.authorised_at
+    held = {bytes.fromhex(address): at for address, at in facts.get("addresses", ()) if at != since}
+    session.held_since = held or None
 
 
 class SealedCredential(msgspec.Struct, gc=False, omit_defaults=True):

@@ -40,7 +40,7 @@ def run(path: str, connection: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(5)  # The packet loop goes first; under pressure the engine stops reading accounting until we catch up.
     db = schema.connect(path)
-    db.create_function("unhex_blob", 1, lambda text: bytes.fromhex(text), deterministic=True)
+    prepare(db)
     decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, list[list[Any]]]]])
     buffer = bytearray()
     while True:
@@ -66,6 +66,11 @@ def run(path: str, connection: socket.socket) -> None:
             # Nobody left to hear it: what is still to be read is committed all the same.
             with contextlib.suppress(ConnectionError):
                 connection.sendall(struct.pack(">Q", groups[-1][0]))
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """What the statements need of a connection."""
+    db.create_function("unhex_blob", 1, lambda text: bytes.fromhex(text), deterministic=True)
 
 
 def commit(db: sqlite3.Connection, groups: list[list[tuple[int, list[list[Any]]]]]) -> None:
