@@ -169,7 +169,9 @@ def is_former(session: SessionRecord, record: AccountingRecord) -> bool:
     """Whether a report is from before the counters of the last one taken began: before a reset."""
     since = session.updated_at - session.session_time_s
     time = record.session_time_s
-    return time >= 0 and record.at <= since + CLOCK_SLACK_S and record.at - time < since - CLOCK_SLACK_S
+    if time < 0 or session.session_time_s == 0:
+        return False
+    return record.at <= since + CLOCK_SLACK_S and record.at - time < since - CLOCK_SLACK_S
 
 
 def is_alive(session: SessionRecord, record: AccountingRecord) -> bool:
@@ -241,6 +243,9 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
         session = SessionRecord(session_id, nas, find_service(store, record))
         session.adopted = not token
         session.service_session = record.service_session
+        if token and session.service is not None:
+            # The last decision made for the service is the one that its Accept carried.
+            session.decision = session.service.decision
         session.state = ACTIVE
         store.index_session(session)
     elif session.nas is not nas:

@@ -215,6 +215,13 @@ def test_counter_beyond_all_measure_is_noise(world):
     assert world.usage() == (0, 5)
 
 
+def test_clock_of_a_session_that_ran_before_its_start_was_sent(world):
+    world.report(START)
+    for at, time, octets in ((0.1, 300, 100), (0.2, 300, 100), (0.3, 600, 250), (0.4, 300, 100)):
+        world.report(INTERIM, at=at, time=time, input=octets, output=0)
+    assert world.usage() == (250, 0)
+
+
 def test_same_second_with_more_octets(world):
     world.report(START)
     world.report(INTERIM, at=300, time=300, input=10, output=10)
