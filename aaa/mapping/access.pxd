@@ -32,6 +32,8 @@ cdef int CHAP
 cdef int MSCHAP
 cdef int MSCHAPV2
 cdef int UNSUPPORTED
+cdef int EAP
+cdef int EAP_FAILURE
 cdef int ACCEPT
 cdef int REJECT
 cdef bytes CLASS_HEADER
@@ -59,6 +61,8 @@ cdef class AccessMapping:
     cpdef object read_chap(self, Packet packet, Attempt attempt)
     @cython.locals(proof=bytes, challenge=bytes, usable=bint)
     cpdef object read_mschap(self, Packet packet, Attempt attempt)
+    @cython.locals(message=bytes)
+    cpdef object read_eap(self, Packet packet, Attempt attempt)
     @cython.locals(replies=list, index=int, outcome=Outcome)
     cpdef list to_replies(self, list requests, list attempts, list outcomes)
     @cython.locals(packet=Packet, decision=DecisionRecord, service=ServiceRecord, name=str, rendered=Rendered,

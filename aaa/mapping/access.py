@@ -66,6 +66,8 @@ CHAP = int(Method.CHAP)
 MSCHAP = int(Method.MSCHAP)
 MSCHAPV2 = int(Method.MSCHAPV2)
 UNSUPPORTED = int(Method.UNSUPPORTED)
+EAP = int(Method.EAP)
+EAP_FAILURE = 4
 ACCEPT = int(Verdict.ACCEPT)
 REJECT = int(Verdict.REJECT)
 
@@ -135,7 +137,7 @@ class AccessMapping:
             if attempt.method == 0:
                 self.read_mschap(packet, attempt)
         if attempt.method == 0 and packet.has(EAP_MESSAGE):
-            attempt.method = UNSUPPORTED
+            self.read_eap(packet, attempt)
         return attempt
 
     def read_chap(self, packet: Packet, attempt: Attempt) -> None:
@@ -170,6 +172,12 @@ class AccessMapping:
             attempt.method = MSCHAP if usable else UNSUPPORTED
             attempt.chap_identifier = proof[0] if proof else 0
             attempt.response = proof[26:50]
+
+    def read_eap(self, packet: Packet, attempt: Attempt) -> None:
+        """EAP's identifier, which its answer must bear (RFC 3579 §2.1)."""
+        message = packet.get(EAP_MESSAGE)
+        attempt.method = EAP
+        attempt.chap_identifier = message[1] if message is not None and len(message) >= 2 else 0
 
     def to_replies(self, requests: list[Request], attempts: list[Attempt], outcomes: list[Outcome]) -> list[bytes]:
         """Attributes of each accept or reject, same order; b"" for other rows."""
@@ -249,6 +257,8 @@ class AccessMapping:
     def reject_attributes(self, attempt: Attempt, outcome: Outcome) -> bytes:
         """Reply-Message, and what MS-CHAP wants to hear."""
         attributes = attribute(REPLY_MESSAGE, outcome.message.encode()[:253]) if outcome.message else b""
+        if attempt.method == EAP:
+            attributes += attribute(EAP_MESSAGE, bytes((EAP_FAILURE, attempt.chap_identifier, 0, 4)))
         if attempt.method == MSCHAP or attempt.method == MSCHAPV2:
             code = MSCHAP_ERRORS.get(outcome.cause, MsChapError.NO_DIALIN_PERMISSION)
             error = format_mschap_error(

@@ -12,4 +12,6 @@ class Method(enum.IntEnum):
     MSCHAP = 3
     MSCHAPV2 = 4
     UNSUPPORTED = 5
-    """A proof this server cannot check (EAP, Digest)."""
+    """A proof that cannot be read."""
+    EAP = 6
+    """No EAP method is served: refused with an EAP-Failure."""

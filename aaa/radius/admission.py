@@ -160,6 +160,9 @@ class Admission:
         if source.limited and not source.client.allow(1, now):
             return self.refuse(counters, RATE_LIMITED, COUNT_RATE_LIMITED)
 
+        if source.rotating:
+            # A request without any digest of ours is read with the secret that its source last proved to use.
+            source.secret = source.client.current_secrets.get(source.address, source.secret)
         signed = False
         if code == ACCOUNTING_REQUEST:
             counters[COUNT_ACCOUNTING_REQUESTS] += 1
@@ -236,6 +239,10 @@ class Admission:
                 verified = secret.verify_message_authenticator(packet) == 1
             if verified:
                 source.secret = secret
+                current = source.client.current_secrets
+                if len(current) >= CLIENT_CACHE_COUNT_MAX:
+                    current.clear()
+                current[source.address] = secret
                 return True
         return False
 

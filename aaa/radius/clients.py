@@ -66,6 +66,7 @@ class Client:
         "burst",
         "coa_address",
         "coa_port",
+        "current_secrets",
         "config",
         "counters",
         "event_timestamp",
@@ -97,6 +98,8 @@ class Client:
         self.secrets: Final = tuple(
             Secret(secret.reveal()) for secret in (nas.secret, nas.second_secret) if secret is not None
         )
+        self.current_secrets: Final[dict[bytes, Secret]] = {}
+        """During a rotation: the secret that each source address was last seen to use."""
         self.coa_address: Final = nas.coa_address
         self.coa_port: Final = nas.coa_port
         self.message_authenticator: Final = _MESSAGE_AUTHENTICATOR[nas.message_authenticator]

@@ -30,7 +30,5 @@ class DropReason(enum.IntEnum):
     """A retransmission of a request that is still being answered."""
     OVERLOAD = 15
     """A queue is full: slow hashes, delayed rejects, or records ahead of the disk."""
-    NO_IDENTITY = 16
-    """An Access-Request with neither User-Name nor anything else to go by."""
-    SEND_FAILED = 17
+    SEND_FAILED = 16
     """The kernel took no more answers."""

@@ -10,7 +10,6 @@ cdef class Statistics:
     cdef public long long latency_sum_ns
     cdef public list causes
     cdef public long long answered
-    cdef public long long late_answers
 
     @cython.locals(spent_ns=cython.longlong, spent_us=cython.longlong, bucket=int)
     cpdef object observe(self, long long received_ns, long long sent_ns)
@@ -47,10 +46,11 @@ cdef class AccessPort(Port):
     cdef public object delayed
 
     @cython.locals(request=Request, now=double, at=double, requests=list, datagrams=list, fresh=list,
-                   attempts=list, outcomes=list, statistics=Statistics, sent_ns=cython.longlong)
+                   attempts=list, outcomes=list)
     cpdef object on_readable(self)
     @cython.locals(request=Request, outcome=Outcome, packet=Packet, source=Source, index=int, replies=list,
-                   duplicates=DuplicateCache, causes=list, payload=bytes)
+                   duplicates=DuplicateCache, causes=list, payload=bytes, answered=list, statistics=Statistics,
+                   sent_ns=cython.longlong)
     cpdef object finish(self, list requests, list attempts, list outcomes, list datagrams, double now)
 
 cdef class AccountingPort(Port):

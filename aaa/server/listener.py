@@ -37,7 +37,6 @@ ACCEPT = int(Verdict.ACCEPT)
 REJECT = int(Verdict.REJECT)
 SLOW = int(Verdict.SLOW)
 OVERLOAD = int(DropReason.OVERLOAD)
-NO_IDENTITY = int(DropReason.NO_IDENTITY)
 
 LATENCY_BUCKETS = 26
 """Powers of two microseconds: bucket n counts answers within 2**n us, the last one all others."""
@@ -51,14 +50,12 @@ class Statistics:
     causes: list[int]
     """Rejects by Cause; accepts under Cause.NONE."""
     answered: int
-    late_answers: int
 
     def __init__(self) -> None:
         self.latency = [0] * LATENCY_BUCKETS
         self.latency_sum_ns = 0
         self.causes = [0] * len(Cause)
         self.answered = 0
-        self.late_answers = 0
 
     def observe(self, received_ns: int, sent_ns: int) -> None:
         """Count the time from the kernel's receipt of a request to the sending of its answer."""
@@ -202,12 +199,8 @@ class AccessPort(Port):
             attempts = self.mapping.to_attempts(fresh, at)
             outcomes = self.authorizer.authorize(attempts)
             self.finish(fresh, attempts, outcomes, datagrams, now)
-        if datagrams:
+        elif datagrams:
             self.send(datagrams)
-            sent_ns = time.time_ns()
-            statistics = self.statistics
-            for request in fresh:
-                statistics.observe(request.packet.received_ns, sent_ns)
 
     def finish(
         self,
@@ -217,10 +210,12 @@ class AccessPort(Port):
         datagrams: list[Datagram],
         now: float,
     ) -> None:
-        """Turn outcomes into signed answers: into `datagrams` at once, or kept for later."""
+        """Turn outcomes into signed answers: sent with `datagrams` at once, or kept for later."""
         replies = self.mapping.to_replies(requests, attempts, outcomes)
         duplicates = self.admission.duplicates
-        causes = self.statistics.causes
+        statistics = self.statistics
+        causes = statistics.causes
+        answered: list[Request] = []
         for index in range(len(requests)):
             request = requests[index]
             outcome = outcomes[index]
@@ -233,6 +228,7 @@ class AccessPort(Port):
                 if outcome.durable:
                     duplicates.keep(packet, payload, now)
                     datagrams.append(packet.reply(payload))
+                    answered.append(request)
                 else:
                     answer = Answer(request.detach(), payload, packet.reply(payload), 0.0)
                     self.journal.when_durable(partial(send_late, self, [answer]))
@@ -247,6 +243,7 @@ class AccessPort(Port):
                 else:
                     duplicates.keep(packet, payload, now)
                     datagrams.append(packet.reply(payload))
+                    answered.append(request)
             elif outcome.verdict == SLOW:
                 kept = request.detach()
                 if not self.check_slowly(
@@ -254,15 +251,16 @@ class AccessPort(Port):
                 ):
                     self.admission.drops[OVERLOAD] += 1
                     duplicates.forget(packet)
+        if datagrams:
+            self.send(datagrams)
+            sent_ns = time.time_ns()
+            for request in answered:
+                statistics.observe(request.packet.received_ns, sent_ns)
 
     def resume(self, request: Request, attempt: Attempt, pending: Outcome, proved: bool) -> None:
         """A slow check is done: the row finishes alone."""
         outcome = self.authorizer.resume(attempt, pending, proved)
-        datagrams: list[Datagram] = []
-        self.finish([request], [attempt], [outcome], datagrams, time.monotonic())
-        if datagrams:
-            self.send(datagrams)
-            self.statistics.observe(request.packet.received_ns, time.time_ns())
+        self.finish([request], [attempt], [outcome], [], time.monotonic())
         self.journal.flush()
 
     def release_rejects(self, now: float) -> None:
