@@ -82,14 +82,20 @@ class HttpProcess:
         if self._server is not None:
             self._server.push_settings(self._settings)
 
-    async def stop(self) -> None:
-        """Let requests in work finish within HTTP_DRAIN_S, then end the process and close the port."""
+    async def stop(self, drain: bool = True) -> None:
+        """Let requests in work finish within HTTP_DRAIN_S, then end the process and close the port.
+
+        drain: False where no request can finish, because the engine is failing.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         process = self._process
         if process is not None and process.poll() is None:
-            process.terminate()
+            if drain:
+                process.terminate()
+            else:
+                process.kill()
             try:
                 await asyncio.to_thread(process.wait, HTTP_DRAIN_S + 2)
             except subprocess.TimeoutExpired:

@@ -46,7 +46,7 @@ from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
 from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
-from aaa.state import schema
+from aaa.state import lock, schema
 from aaa.state.load import load
 from aaa.state.schema import Row
 from aaa.state.seal import Sealer
@@ -98,6 +98,7 @@ class Server:
         assert config.store.key is not None
         key = config.store.key.reveal()
         self.store = Store(Sealer(key))
+        self.store_lock = lock.take(config.store.path)
         self.load_seconds = load_store(self.store, config.store.path)
         self.clients = Clients(config.nas, config.radius.unknown_sources)
         self.postures = b""
@@ -182,7 +183,7 @@ class Server:
         """Serve until told to stop; the process's exit code."""
         loop = asyncio.get_running_loop()
         config = self.prepared.config
-        self.link = StoreLink(self.store.journal, config.store.path, self.on_writer_lost)
+        self.link = StoreLink(self.store.journal, config.store.path, self.on_writer_lost, self.store_lock.fileno())
         await self.link.start()
         self.open_ports(config)
         self.http = HttpProcess(self.admin.handle, make_settings(config, VERSION), config.api.listen)
@@ -314,7 +315,7 @@ class Server:
         for port in self.ports:
             loop.remove_reader(port.socket.fd)
         if self.http is not None:
-            await self.http.stop()
+            await self.http.stop(drain=self.exit_code == 0)
         if self.link is not None:
             if self.exit_code == 0:
                 for port in self.ports:
@@ -326,6 +327,7 @@ class Server:
                         "store.drain_failed", "not everything could be written in time; it was not acknowledged"
                     )
             await self.link.stop()
+        self.store_lock.close()
         self.hashes.close()
         for port in self.ports:
             port.socket.close()

@@ -18,11 +18,12 @@ from aaa.state.journal import Journal
 class StoreLink(asyncio.Protocol):
     """Starts the writer, carries the journal's groups to it and its acknowledgements back."""
 
-    def __init__(self, journal: Journal, path: str, lost: Callable[[], None]) -> None:
-        """lost: called when the writer has gone away without being asked to."""
+    def __init__(self, journal: Journal, path: str, lost: Callable[[], None], lock: int | None = None) -> None:
+        """lost: called when the writer has gone away without being asked to. lock: the store's, which it inherits."""
         self._journal = journal
         self._path = path
         self._lost = lost
+        self._lock = lock
         self._transport: asyncio.Transport | None = None
         self._closing = False
         self._closed = asyncio.Event()
@@ -42,7 +43,7 @@ class StoreLink(asyncio.Protocol):
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "aaa.state.writer", self._path, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(),) if self._lock is None else (theirs.fileno(), self._lock),
             )
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
 
@@ -56,7 +57,9 @@ class StoreLink(asyncio.Protocol):
         """A group leaves for the writer: what the journal calls."""
         assert self._transport is not None
         self._sent_ns.append(time.monotonic_ns())
-        self._transport.write(data)
+        # Once the writer is lost nothing becomes durable any more, so nothing is answered either.
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         durable = self._journal.durable

@@ -338,7 +338,8 @@ def test_start_through_another_address_of_the_nas_takes_the_reservation_along(wo
     other = world.nas("other")
     world.report(START, token_session=held.id, nas=other)
     assert (world.nas().live_count, other.live_count) == (0, 1)
-    assert world.report(INTERIM, at=300, token_session=held.id, nas=other, time=300, input=1) == AccountingOutcome.UPDATED
+    outcome = world.report(INTERIM, at=300, token_session=held.id, nas=other, time=300, input=1)
+    assert outcome == AccountingOutcome.UPDATED
 
 
 def test_reservation_lost_in_a_restart_keeps_its_number(world):
@@ -381,7 +382,8 @@ def test_services_inside_a_session_are_no_logins_and_their_octets_count_once(wor
     world.report(START, token_session=held.id)
     for at in (300, 600):
         world.report(INTERIM, at=at, time=at, input=at, output=at, token_session=held.id)
-        assert world.report(INTERIM, key=b"one:2", at=at, time=at, input=at, output=at, **facts) == AccountingOutcome.UPDATED
+        inside = world.report(INTERIM, key=b"one:2", at=at, time=at, input=at, output=at, **facts)
+        assert inside == AccountingOutcome.UPDATED
     assert len(world.store.sessions) == 2
     assert live(world) == [held]
     assert world.usage() == (600, 600)
