@@ -32,7 +32,7 @@ cdef class SubscriberRecord:
     cdef public long long no
     cdef public object body
     cdef public long long version
-    cdef public tuple services
+    cdef object held_services
 
 @cython.final
 @cython.no_gc
@@ -49,7 +49,7 @@ cdef class ServiceRecord:
     cdef public object body
     cdef public SubscriberRecord subscriber
     cdef public PlanRecord plan
-    cdef public tuple credentials
+    cdef object held_credentials
     cdef public Live live
     cdef public long long version
     cdef public DecisionRecord decision

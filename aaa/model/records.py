@@ -82,13 +82,24 @@ class SubscriberRecord:
     no: int
     body: Subscriber
     version: int
-    services: tuple[ServiceRecord, ...]
+    held_services: ServiceRecord | tuple[ServiceRecord, ...]
+    """The only one, or a tuple: a million tuples of one are 64 MB."""
 
     def __init__(self, no: int, body: Subscriber) -> None:
         self.no = no
         self.body = body
         self.version = 0
-        self.services = ()
+        self.held_services = ()
+
+    @property
+    def services(self) -> tuple[ServiceRecord, ...]:
+        """In the order of their creation."""
+        held = self.held_services
+        return held if isinstance(held, tuple) else (held,)
+
+    @services.setter
+    def services(self, services: tuple[ServiceRecord, ...]) -> None:
+        self.held_services = services[0] if len(services) == 1 else services
 
 
 class CredentialRecord:
@@ -116,7 +127,8 @@ class ServiceRecord:
     body: Service
     subscriber: SubscriberRecord
     plan: PlanRecord
-    credentials: tuple[CredentialRecord, ...]
+    held_credentials: CredentialRecord | tuple[CredentialRecord, ...]
+    """The only one, or a tuple: a million tuples of one are 64 MB."""
     live: Live | None
     version: int
     """Raised whenever something a decision reads changed."""
@@ -138,7 +150,7 @@ class ServiceRecord:
         self.body = body
         self.subscriber = subscriber
         self.plan = plan
-        self.credentials = ()
+        self.held_credentials = ()
         self.live = None
         self.version = 0
         self.decision = None
@@ -150,6 +162,16 @@ class ServiceRecord:
         self.input_octets = 0
         self.output_octets = 0
         self.dirty = False
+
+    @property
+    def credentials(self) -> tuple[CredentialRecord, ...]:
+        """In the order in which they were pushed."""
+        held = self.held_credentials
+        return held if isinstance(held, tuple) else (held,)
+
+    @credentials.setter
+    def credentials(self, credentials: tuple[CredentialRecord, ...]) -> None:
+        self.held_credentials = credentials[0] if len(credentials) == 1 else credentials
 
 
 class Live:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 
 import msgspec
 
-from aaa.credential.verifier import Scheme, Verifier
+from aaa.credential.verifier import Verifier
 from aaa.model.entities import Service, Subscriber
 from aaa.model.records import CredentialRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord, SubscriberRecord
 from aaa.state.store import CREDENTIALS_DECODER, Store, restore_facts
 from policy.model import Plan
+
+KINDS = {kind: kind for kind in ("password", "mac", "circuit")}
+"""One string object each."""
+DEFAULT_OPERATOR = Subscriber(0).operator
 
 
 def load(store: Store, db: sqlite3.Connection, at: float) -> None:
@@ -29,28 +34,34 @@ def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
     for no, body in db.execute("SELECT no, body FROM plan ORDER BY no"):
         plan = PlanRecord(no, decode_plan(body))
         plans[no] = store.plans[plan.body.id] = plan
-    subscribers: dict[int, SubscriberRecord] = {}
+    (last_no,) = db.execute("SELECT coalesce(max(no), 0) FROM subscriber").fetchone()
+    # By number; a dict of a million would leave its holes in memory for good.
+    owners: list[SubscriberRecord | None] = [None] * (last_no + 1)
     decode_subscriber = msgspec.json.Decoder(Subscriber).decode
-    for no, body in db.execute("SELECT no, body FROM subscriber ORDER BY no"):
-        subscriber = SubscriberRecord(no, decode_subscriber(body))
-        subscriber.body.operator = intern(store, subscriber.body.operator)
-        subscribers[no] = store.subscribers[subscriber.body.id] = subscriber
+    subscribers = store.subscribers
+    for no, text in db.execute("SELECT no, body FROM subscriber ORDER BY no"):
+        subscriber = decode_subscriber(text)
+        if subscriber.operator != DEFAULT_OPERATOR:
+            subscriber.operator = sys.intern(subscriber.operator)
+        owners[no] = subscribers[subscriber.id] = SubscriberRecord(no, subscriber)
 
     decode_service = msgspec.json.Decoder(Service).decode
     services, by_no = store.services, store.services_by_no
     rows = db.execute("SELECT no, subscriber, plan, body, credentials FROM service ORDER BY no")
     for no, subscriber_no, plan_no, text, credentials in rows:
-        owner, plan = subscribers[subscriber_no], plans[plan_no]
+        owner, plan = owners[subscriber_no], plans[plan_no]
+        assert owner is not None
         body = decode_service(text)
-        body.subscriber_id, body.plan_id = owner.body.id, plan.body.id
-        if body.id == body.subscriber_id:
-            body.id = body.subscriber_id
+        subscriber_id = body.subscriber_id = owner.body.id
+        body.plan_id = plan.body.id
+        if body.id == subscriber_id:
+            body.id = subscriber_id
         record = ServiceRecord(no, body, owner, plan)
         services[body.id] = by_no[no] = record
-        owner.services = (*owner.services, record) if owner.services else (record,)
+        owner.services = (*owner.services, record)
         plan.services += 1
         if credentials is not None:
-            load_credentials(store, record, credentials)
+            load_credentials(store, record, credentials, owner.body.operator)
     rows = db.execute("SELECT service, cycle_starts_at, cycle_ends_at, input_octets, output_octets FROM usage")
     for no, starts, ends, input_octets, output_octets in rows:
         service = by_no.get(no)
@@ -65,26 +76,17 @@ def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
     store.last_no = store.stored_no = max(*numbers, int(stored[0]) if stored else 0)
 
 
-def intern(store: Store, operator: str) -> str:
-    """One string object for an operator's name."""
-    for known in store.passwords:
-        if known == operator:
-            return known
-    store.index_of("password", operator)
-    return operator
-
-
-def load_credentials(store: Store, record: ServiceRecord, text: str) -> None:
+def load_credentials(store: Store, record: ServiceRecord, text: str, operator: str) -> None:
     """Unseal and index one service's credentials."""
-    context = b"service:%d" % record.no
-    operator = record.subscriber.body.operator
     made = []
     for sealed in CREDENTIALS_DECODER.decode(text):
         verifier = None
         if sealed.sealed is not None and sealed.scheme is not None:
-            verifier = Verifier(Scheme(sealed.scheme), store.sealer.unseal(sealed.sealed, context))
-        credential = CredentialRecord(record, sealed.kind, bytes.fromhex(sealed.key), verifier)
-        store.index_of(credential.kind, operator)[credential.key] = credential
+            verifier = Verifier(sealed.scheme, store.sealer.unseal(sealed.sealed, b"service:%d" % record.no))
+        kind = KINDS[sealed.kind]
+        key = bytes.fromhex(sealed.key)
+        credential = CredentialRecord(record, kind, key, verifier)
+        store.index_of(kind, operator)[key] = credential
         made.append(credential)
     record.credentials = tuple(made)
 

@@ -1,6 +1,7 @@
 """Secrets at rest: AES-256-GCM under the store's key. Knows no entity."""
 
 import base64
+import binascii
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -29,7 +30,7 @@ class Sealer:
 
     def unseal(self, sealed: str, context: bytes) -> bytes:
         """Raises StoreError when the key is not the one it was sealed with, or the text was altered."""
-        raw = base64.b64decode(sealed)
+        raw = binascii.a2b_base64(sealed)
         try:
             return self._cipher.decrypt(raw[:NONCE_SIZE], raw[NONCE_SIZE:], context)
         except InvalidTag:

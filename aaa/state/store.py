@@ -31,6 +31,27 @@ from aaa.state.seal import Sealer
 CLEAN, COUNTERS, WHOLE = 0, 1, 2
 
 
+class ServicesByNo:
+    """Services by their number. Numbers are given out in a row, so a list is half of what a dict takes."""
+
+    def __init__(self) -> None:
+        self._records: list[ServiceRecord | None] = []
+
+    def get(self, no: int) -> ServiceRecord | None:
+        """None for a number that is no service's."""
+        records = self._records
+        return records[no] if 0 <= no < len(records) else None
+
+    def __setitem__(self, no: int, record: ServiceRecord) -> None:
+        records = self._records
+        if no >= len(records):
+            records.extend([None] * (no + 1 - len(records)))
+        records[no] = record
+
+    def __delitem__(self, no: int) -> None:
+        self._records[no] = None
+
+
 class Store:
     """Indexes over everything that is served from memory. Changed by apply functions only."""
 
@@ -40,7 +61,7 @@ class Store:
         self.plans: dict[str, PlanRecord] = {}
         self.subscribers: dict[str, SubscriberRecord] = {}
         self.services: dict[str, ServiceRecord] = {}
-        self.services_by_no: dict[int, ServiceRecord] = {}
+        self.services_by_no = ServicesByNo()
         self.tombstones: dict[tuple[str, str], int] = {}
         self.passwords: dict[str, dict[bytes, CredentialRecord]] = {}
         """operator -> user name -> credential"""

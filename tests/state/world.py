@@ -140,7 +140,11 @@ def dump(store: Store) -> dict[str, Any]:
             )
             for name, record in store.services.items()
         },
-        "by_no": {no: record.body.id for no, record in store.services_by_no.items()},
+        "by_no": {
+            no: record.body.id
+            for no in range(store.last_no + 1)
+            if (record := store.services_by_no.get(no)) is not None
+        },
         "credentials": {
             (kind, operator, key): record.service.body.id
             for kind, index in (("password", store.passwords), ("mac", store.macs), ("circuit", store.circuits))
@@ -163,7 +167,7 @@ def dump(store: Store) -> dict[str, Any]:
             session.id: (
                 [getattr(session, field) for field in SESSION_FIELDS],
                 session.service.body.id
-                if session.service is not None and session.service.no in store.services_by_no
+                if session.service is not None and store.services_by_no.get(session.service.no) is not None
                 else None,
             )
             for session in store.sessions.values()
