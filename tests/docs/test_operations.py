@@ -200,7 +200,7 @@ def logged() -> dict[str, tuple[set[str], set[str]]]:
             levels.add("info")
             body = call.args[3]
             assert isinstance(body, ast.Dict), name
-            fields |= {key.value for key in body.keys if isinstance(key, ast.Constant)}
+            fields |= {str(key.value) for key in body.keys if isinstance(key, ast.Constant)}
     # The log's own line about itself does not pass through its methods.
     found["log.dropped"] = ({"warning"}, {"count"})
     found["store.commit_failed"] = ({"–"}, {"attempt", "error"})
