@@ -128,7 +128,7 @@ class AccessMapping:
             attempt.call_check = packet.get_integer(SERVICE_TYPE) == CALL_CHECK
         if packet.has(USER_PASSWORD):
             attempt.method = PAP
-            attempt.password = request.source.secret.reveal_password(packet)
+            attempt.password = request.secret.reveal_password(packet)
         elif packet.has(CHAP_PASSWORD):
             self.read_chap(packet, attempt)
         if packet.has(VENDOR_SPECIFIC):
@@ -233,7 +233,7 @@ class AccessMapping:
 
     def mschap_attributes(self, request: Request, attempt: Attempt, outcome: Outcome) -> bytes:
         """Proof to the client that we know the password, and the session's MPPE keys (RFC 2548 §2.3.3, §2.4)."""
-        secret = request.source.secret
+        secret = request.secret
         authenticator = request.packet.authenticator
         proof = outcome.proof
         if proof is None:

@@ -21,6 +21,7 @@ cdef class Source:
 cdef class Request:
     cdef public Packet packet
     cdef public Source source
+    cdef public Secret secret
     cdef public bint signed
 
     cpdef Request detach(self)
@@ -43,4 +44,6 @@ cdef class Admission:
     cpdef Request refuse(self, list counters, int reason, int counter)
     cpdef int refuse_unsigned(self, Source source, Packet packet) except -1
     cpdef bint other_secret(self, Source source, Packet packet) except -1
+    cpdef bint guess_secret(self, Source source, Packet packet) except -1
+    cpdef bint take_secret(self, Source source, Secret secret) except -1
     cpdef Source resolve(self, Packet packet, double at)

@@ -32,6 +32,7 @@ from native.radius import Packet, Secret
 
 ACCESS_REQUEST = 1
 ACCOUNTING_REQUEST = 4
+USER_PASSWORD = 2
 STATUS_SERVER = 12
 EAP_MESSAGE = 79
 NAS_IDENTIFIER = 32
@@ -84,17 +85,20 @@ class Request:
 
     packet: Packet
     source: Source
+    secret: Secret
+    """The one that the NAS used for it: the answer is signed with it, whatever the source uses by then."""
     signed: bool
     """It carried a valid Message-Authenticator."""
 
-    def __init__(self, packet: Packet, source: Source, signed: bool) -> None:
+    def __init__(self, packet: Packet, source: Source, secret: Secret, signed: bool) -> None:
         self.packet = packet
         self.source = source
+        self.secret = secret
         self.signed = signed
 
     def detach(self) -> Request:
         """The same request owning its octets: for a row that leaves its batch."""
-        return Request(self.packet.copy(), self.source, self.signed)
+        return Request(self.packet.copy(), self.source, self.secret, self.signed)
 
 
 class Admission:
@@ -185,6 +189,8 @@ class Admission:
                     source.with_count += 1
                 else:
                     source.without_count += 1
+                    if source.rotating:
+                        self.guess_secret(source, packet)
                     reason = self.refuse_unsigned(source, packet)
                     if reason != NONE:
                         return self.refuse(
@@ -204,7 +210,7 @@ class Admission:
             counters[COUNT_DUPLICATES] += 1
             self.drops[DUPLICATE_IN_WORK] += 1
             return None
-        return Request(packet, source, signed)
+        return Request(packet, source, source.secret, signed)
 
     def refuse(self, counters: list[int], reason: int, counter: int) -> Request | None:
         """Count a silence for the server and for its client; None, the request it makes."""
@@ -238,13 +244,29 @@ class Admission:
             else:
                 verified = secret.verify_message_authenticator(packet) == 1
             if verified:
-                source.secret = secret
-                current = source.client.current_secrets
-                if len(current) >= CLIENT_CACHE_COUNT_MAX:
-                    current.clear()
-                current[source.address] = secret
-                return True
+                return self.take_secret(source, secret)
         return False
+
+    def guess_secret(self, source: Source, packet: Packet) -> bool:
+        """During a rotation: whether the password of an unsigned request reads as text under another secret only.
+
+        A wrong secret makes 16 random octets of it, which are printable text about once in ten million times.
+        """
+        if not packet.has(USER_PASSWORD) or is_text(source.secret.reveal_password(packet)):
+            return False
+        for secret in source.client.secrets:
+            if secret is not source.secret and is_text(secret.reveal_password(packet)):
+                return self.take_secret(source, secret)
+        return False
+
+    def take_secret(self, source: Source, secret: Secret) -> bool:
+        """The source uses this secret now, on whatever port."""
+        source.secret = secret
+        current = source.client.current_secrets
+        if len(current) >= CLIENT_CACHE_COUNT_MAX:
+            current.clear()
+        current[source.address] = secret
+        return True
 
     def resolve(self, packet: Packet, at: float) -> Source | None:
         """The source of a packet whose address is new, or shared by several clients."""
@@ -288,3 +310,11 @@ class Admission:
         self.learn(at)
         self.sources.clear()
         self.identified.clear()
+
+
+def is_text(password: bytes | None) -> bool:
+    """Whether a revealed password is something that somebody could have typed."""
+    try:
+        return password is not None and password.decode().isprintable()
+    except UnicodeDecodeError:
+        return False

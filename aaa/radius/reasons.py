@@ -32,3 +32,5 @@ class DropReason(enum.IntEnum):
     """A queue is full: slow hashes, delayed rejects, or records ahead of the disk."""
     SEND_FAILED = 16
     """The kernel took no more answers."""
+    RESPONSE_TOO_LONG = 17
+    """The request's Proxy-States leave no room for an answer in 4096 octets."""

@@ -55,7 +55,11 @@ class Disconnector:
             result = f"error: {error.strerror}"
         self.results[result] = self.results.get(result, 0) + 1
         self._log.info(
-            "session.disconnect", result, nas=session.nas.name, user=show_circuit(session.user_name), session_id=session.id
+            "session.disconnect",
+            result,
+            nas=session.nas.name,
+            user=show_circuit(session.user_name),
+            session_id=session.id,
         )
         return result
 

@@ -31,6 +31,7 @@ cdef class Port:
     cpdef object on_readable(self)
     @cython.locals(count=int, packets=list, requests=list, admission=Admission)
     cpdef list take(self, double now, double at)
+    cpdef bytes sign(self, Request request, int code, bytes attributes, bint message_authenticator)
     cpdef Datagram answer_status(self, Request request, int code, double now)
     cpdef object send(self, list datagrams)
     @cython.locals(answer=Answer, duplicates=DuplicateCache, now=double, datagrams=list, sent_ns=cython.longlong)
@@ -70,3 +71,4 @@ cdef int ACCEPT
 cdef int REJECT
 cdef int SLOW
 cdef int OVERLOAD
+cdef int RESPONSE_TOO_LONG

@@ -37,6 +37,7 @@ ACCEPT = int(Verdict.ACCEPT)
 REJECT = int(Verdict.REJECT)
 SLOW = int(Verdict.SLOW)
 OVERLOAD = int(DropReason.OVERLOAD)
+RESPONSE_TOO_LONG = int(DropReason.RESPONSE_TOO_LONG)
 
 LATENCY_BUCKETS = 26
 """Powers of two microseconds: bucket n counts answers within 2**n us, the last one all others."""
@@ -128,9 +129,22 @@ class Port:
             admission.resends.clear()
         return requests
 
-    def answer_status(self, request: Request, code: int, now: float) -> Datagram:
+    def sign(self, request: Request, code: int, attributes: bytes, message_authenticator: bool) -> bytes:
+        """The signed answer; b"" and a count where its Proxy-States leave no room for one: no answer is better than one
+        without them, and one such request must not cost its batch the answers.
+        """
+        try:
+            return request.secret.respond(request.packet, code, attributes, message_authenticator)
+        except ValueError:
+            self.admission.drops[RESPONSE_TOO_LONG] += 1
+            self.admission.duplicates.forget(request.packet)
+            return b""
+
+    def answer_status(self, request: Request, code: int, now: float) -> Datagram | None:
         """Status-Server is answered like a good request of its port (RFC 5997 §3)."""
-        payload = request.source.secret.respond(request.packet, code, self.status_attributes(request), True)
+        payload = self.sign(request, code, self.status_attributes(request), True)
+        if not payload:
+            return None
         self.admission.duplicates.keep(request.packet, payload, now)
         request.source.counters[COUNT_STATUS_RESPONSES] += 1
         return request.packet.reply(payload)
@@ -192,7 +206,9 @@ class AccessPort(Port):
             if request is None:
                 continue
             if request.packet.code == STATUS_SERVER:
-                datagrams.append(self.answer_status(request, ACCESS_ACCEPT, now))
+                answer = self.answer_status(request, ACCESS_ACCEPT, now)
+                if answer is not None:
+                    datagrams.append(answer)
             else:
                 fresh.append(request)
         if fresh:
@@ -222,7 +238,9 @@ class AccessPort(Port):
             packet = request.packet
             source = request.source
             if outcome.verdict == ACCEPT:
-                payload = source.secret.respond(packet, ACCESS_ACCEPT, replies[index], True)
+                payload = self.sign(request, ACCESS_ACCEPT, replies[index], True)
+                if not payload:
+                    continue
                 source.counters[COUNT_ACCEPTS] += 1
                 causes[0] += 1
                 if outcome.durable:
@@ -233,7 +251,9 @@ class AccessPort(Port):
                     answer = Answer(request.detach(), payload, packet.reply(payload), 0.0)
                     self.journal.when_durable(partial(send_late, self, [answer]))
             elif outcome.verdict == REJECT:
-                payload = source.secret.respond(packet, ACCESS_REJECT, replies[index], True)
+                payload = self.sign(request, ACCESS_REJECT, replies[index], True)
+                if not payload:
+                    continue
                 source.counters[COUNT_REJECTS] += 1
                 causes[outcome.cause] += 1
                 self.note_reject(request, attempts[index], outcome)
@@ -301,7 +321,9 @@ class AccountingPort(Port):
             if request is None:
                 continue
             if request.packet.code == STATUS_SERVER:
-                datagrams.append(self.answer_status(request, ACCOUNTING_RESPONSE, now))
+                answer = self.answer_status(request, ACCOUNTING_RESPONSE, now)
+                if answer is not None:
+                    datagrams.append(answer)
             else:
                 fresh.append(request)
         if datagrams:
@@ -312,7 +334,7 @@ class AccountingPort(Port):
         answers: list[Answer] = []
         for request in fresh:
             packet = request.packet
-            payload = request.source.secret.respond(packet, ACCOUNTING_RESPONSE, b"", False)
+            payload = request.secret.respond(packet, ACCOUNTING_RESPONSE, b"", False)
             request.source.counters[COUNT_ACCOUNTING_RESPONSES] += 1
             answers.append(Answer(request.detach(), payload, packet.reply(payload), 0.0))
         self.journal.when_durable(partial(send_late, self, answers))
