@@ -25,7 +25,7 @@ LEVELS = ("debug", "info", "warning", "error", "exception")
 ENGINE = sorted((ROOT / "aaa").rglob("*.py"))
 HTTP = sorted((ROOT / "billing_hooks").rglob("*.py"))
 MEMORY = "aaa_process_resident_memory_bytes"
-WRITER_EVENT = re.compile(r'"event":"([\w.]+)"')
+WRITER_EVENT = re.compile(r'"event": ?"([\w.]+)"')
 
 
 def tables(heading: str) -> Iterator[list[list[str]]]:
@@ -203,7 +203,7 @@ def logged() -> dict[str, tuple[set[str], set[str]]]:
             fields |= {str(key.value) for key in body.keys if isinstance(key, ast.Constant)}
     # The log's own line about itself does not pass through its methods.
     found["log.dropped"] = ({"warning"}, {"count"})
-    found["store.commit_failed"] = ({"–"}, {"attempt", "error"})
+    found["store.commit_failed"] = ({"error"}, {"attempt", "error"})
     return found
 
 
