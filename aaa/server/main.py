@@ -28,6 +28,7 @@ from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
 from aaa.engine.decisions import Decisions
 from aaa.engine.liveness import Liveness
+from aaa.engine.retention import Retention
 from aaa.errors import AaaError, ConfigError, StoreError
 from aaa.limits import SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
 from aaa.mapping import families
@@ -55,12 +56,15 @@ from billing_hooks.supervisor import HttpProcess, make_settings
 from native.datagram import BatchSocket
 from native.duplicates import DuplicateCache
 from native.radius import Packet
+from native.scheduling import request_slice
 from native.token import TokenKey
 from policy.model import Decision
 
 VERSION = "0.1.0"
 REJECT_TICK_S = 0.02
 """How exactly a delayed reject keeps its time."""
+PACKET_SLICE_NS = 100_000
+"""The packet loop's time slice: the shortest that the kernel grants."""
 TICK_S = 1.0
 POSTURE_INTERVAL_S = 60.0
 """Between two writings of what was learned; a crash forgets as much."""
@@ -119,6 +123,9 @@ class Server:
         self.liveness = Liveness(
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
         )
+        kept = config.store
+        self.retention = Retention(self.store, kept.retention_events, kept.retention_leases, kept.retention_cdrs)
+        self.store.services_max = config.server.services_max
         self.ports: list[Port] = []
         self.status_attributes = StatusAttributes(self)
         self.admin = Admin(self)
@@ -192,6 +199,8 @@ class Server:
             loop.add_signal_handler(number, self.stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self.on_reload)
         settle_memory()
+        # Logins wait for nobody's computing: not for the writer's, the HTTP process's, or a slow hash's.
+        request_slice(PACKET_SLICE_NS)
         for port in self.ports:
             loop.add_reader(port.socket.fd, partial(self.on_readable, port))
         timers = [
@@ -297,6 +306,7 @@ class Server:
         for port in self.ports:
             port.admission.learn(at)
         self.liveness.tick(at)
+        self.retention.tick(at)
         self.store.journal.flush()
         self.log.tick()
 
@@ -374,6 +384,9 @@ class Server:
         settings = access_settings(new)
         self.authorizer.use(settings)
         self.liveness.use(settings, new.radius.nas_silence)
+        kept = new.store
+        self.retention.use(kept.retention_events, kept.retention_leases, kept.retention_cdrs)
+        self.store.services_max = new.server.services_max
         self.addresses.reconfigure(new.pool)
         self.bind_nases()
         if self.http is not None:
