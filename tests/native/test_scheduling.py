@@ -21,9 +21,14 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_value_outside_the_kernels_bounds_changes_no_policy() -> None:
-    asked = "from native.scheduling import request_slice; import os; request_slice(1); print(os.sched_getscheduler(0))"
-    assert run(asked) == "0"
+def test_the_policy_and_nice_value_stay() -> None:
+    reset_on_fork = 0x40000000
+    shown = "print(os.sched_getscheduler(0), os.nice(0))"
+    policy, nice = map(
+        int, run(f"import os; from native.scheduling import request_slice; request_slice({SLICE_NS}); {shown}").split()
+    )
+    assert policy & ~reset_on_fork == 0
+    assert nice == int(run("import os; print(os.nice(0))"))
 
 
 @pytest.mark.skipif(not kernel_shows_slices(), reason="this kernel shows no slices in /proc/self/sched")
