@@ -33,6 +33,8 @@ HTTP_LIST_COUNT_MAX = 1_000  # items of one page; Bound: one frame and one slice
 HTTP_DRAIN_S = 5  # seconds; Bound: how long requests in work may finish when the server stops
 
 WRITER_COMMIT_RETRIES_MAX = 8  # attempts; Bound: about 4 s of a busy or full disk, then the engine stops answering
+RETENTION_INTERVAL_S = 5.0  # seconds; Bound: with the slice below, 17 million rows a day of each kind
+RETENTION_SLICE_COUNT = 1_000  # rows; Bound: a transaction of a few milliseconds between commits
 STORE_LOCK_WAIT_S = 15.0  # seconds; Bound: a writer whose engine was killed ends within its retries
 JOURNAL_GROUPS_IN_FLIGHT_MAX = 4  # groups; Bound: memory ahead of the disk; each group is one wake of the writer
 JOURNAL_ROWS_AHEAD_MAX = 20_000  # rows; Bound: about 6 MiB and 0.3 s of writing; past it accounting is not read

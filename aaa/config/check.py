@@ -15,7 +15,7 @@ import msgspec
 from aaa.config.locate import Path as Key
 from aaa.config.read import suggest
 from aaa.config.report import Report
-from aaa.config.schema import Api, Log, Nas, Policy, Pool, Radius, Server, Store, Token
+from aaa.config.schema import Api, Log, Nas, Pool, Radius, Server, Store, Token
 from aaa.config.secrets import Redacted
 from aaa.config.values import parse_address, parse_endpoint, parse_network, parse_range
 from aaa.limits import SECRET_FILE_BYTES_MAX
@@ -113,8 +113,6 @@ def check_store(store: Store, server: Server, sources: Sources) -> Store:
         given = next(form for form in ("key", "key_file", "key_env") if getattr(store, form) is not None)
         message = f"is not {KEY_OCTETS} octets as hex or base64; `openssl rand -hex 32` makes one"
         sources.report.error(("store", given), message)
-    if store.commit_interval_min > store.commit_interval_max:
-        sources.report.error(("store", "commit_interval_min"), "is above commit_interval_max; give a shorter one")
     return msgspec.structs.replace(store, key=key, path=str(Path(server.data_dir) / store.path))
 
 
@@ -242,15 +240,6 @@ def check_tokens(entries: Entries, sources: Sources) -> list[Token]:
             owners[digest] = token.name
         result.append(msgspec.structs.replace(token, token=None, token_sha256=digest))
     return result
-
-
-def check_policy(policy: Policy, sources: Sources) -> Policy:
-    if policy.dir is None:
-        return policy
-    directory = sources.path(policy.dir)
-    if not directory.is_dir():
-        sources.report.error(("policy", "dir"), f"{directory} is not a directory; make it, or leave the key out")
-    return msgspec.structs.replace(policy, dir=str(directory.resolve()))
 
 
 _PREFIX_LENGTH = {"ipv4": 32, "ipv6": 64, "delegated": 56}

@@ -58,20 +58,12 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """File that holds the key."""
     key_env: str | None = None
     """Environment variable that holds the key."""
-    commit_interval_min: Annotated[float, duration(0, 1)] = 0.0
-    """Shortest time between two commits. More saves disk writes and delays accounting answers."""
-    commit_interval_max: Annotated[float, duration(0, 1)] = 0.005
-    """Longest time that a command waits for others to share its commit."""
-    commit_timeout: Annotated[float, duration(1, 600)] = 15.0
-    """A commit that fails for so long stops the server: it answers nothing, exits, and reloads from disk."""
     retention_events: Retention = 30 * _DAY
     """How long events stay readable."""
-    retention_audit: Retention = 400 * _DAY
-    """How long the audit trail is kept."""
     retention_leases: Retention = 400 * _DAY
     """How long the history of who had which address is kept; the law may set it."""
     retention_cdrs: Retention = 400 * _DAY
-    """How long ended sessions with their usage are kept."""
+    """How long ended sessions with their usage are kept; not less than `retention_leases`, which is told with them."""
 
 
 class Radius(Struct, frozen=True, forbid_unknown_fields=True):
@@ -210,13 +202,6 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True):
     """SHA-256 of the token, 64 hex digits: the file then holds no secret."""
 
 
-class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """Plans and rules in files."""
-
-    dir: str | None = None
-    """Directory of *.toml policy files; absent: everything comes from the API."""
-
-
 class Pool(Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses or prefixes that the server itself leases."""
 
@@ -260,7 +245,6 @@ class Sections(Struct, frozen=True, forbid_unknown_fields=True):
     nas: tuple[Nas, ...] = ()
     api: Api = Api()
     token: tuple[Token, ...] = ()
-    policy: Policy = Policy()
     pool: tuple[Pool, ...] = ()
     log: Log = Log()
 
@@ -284,9 +268,6 @@ RESTART_KEYS = frozenset(
         "store.key",
         "store.key_file",
         "store.key_env",
-        "store.commit_interval_min",
-        "store.commit_interval_max",
-        "store.commit_timeout",
         "radius.listen",
         "radius.auth_port",
         "radius.acct_port",

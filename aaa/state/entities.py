@@ -249,9 +249,10 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
             raise Refused("invalid", "a service cannot move to another subscriber", "$.subscriber_id")
         if body.state != record.body.state and body.state not in SERVICE_TRANSITIONS[record.body.state]:
             allowed = ", ".join(SERVICE_TRANSITIONS[record.body.state]) or "none"
-            raise Refused(
-                "invalid_transition", f"{record.body.state} -> {body.state} is impossible; allowed: {allowed}", "$.state"
-            )
+            impossible = f"{record.body.state} -> {body.state} is impossible; allowed: {allowed}"
+            raise Refused("invalid_transition", impossible, "$.state")
+    elif len(store.services) >= store.services_max:
+        raise Refused("limit", f"{store.services_max} services are there already; see server.services_max")
     check_addresses(body)
     made = None
     if credentials is not None:
@@ -333,7 +334,16 @@ def apply_credentials(store: Store, operation: Operation, operator: str | None, 
         except msgspec.ValidationError as error:
             detail, _, path = str(error).partition(" - at `$")
             raise Refused("invalid", detail, f"$.credentials{path.rstrip('`')}") from None
+    value = operation.value or {}
+    revision = operation.revision if operation.revision is not None else value.get("revision")
+    stored = record.body.revision
+    if revision is not None:
+        if not isinstance(revision, int) or not 0 <= revision < 2**63:
+            raise Refused("invalid", "a revision is a whole number", "$.revision")
+        settle(store, "service", operation.id, revision, stored, same_credentials(record, tuple(credentials)))
     made = make_credentials(store, record, record.subscriber.body.operator, tuple(credentials))
+    if revision is not None:
+        record.body.revision = revision
     replace_credentials(store, record, made)
     store.journal.append(Row.SERVICE, service_row(store.sealer, record))
     return record.body.revision

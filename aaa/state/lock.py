@@ -1,4 +1,4 @@
-"""One server at a time on one store: a lock that the engine and its writer hold together. Knows a path and no content."""
+"""One server at a time on one store: a lock that engine and writer hold together. Knows a path and no content."""
 
 import fcntl
 import time

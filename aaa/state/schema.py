@@ -1,9 +1,9 @@
-"""The store's tables, its versions, and the statement behind each kind of row. Knows SQL and nothing of what rows mean."""
+"""The store's tables, its versions, and the statement behind each kind of row. Knows SQL, not what rows mean."""
 
 import sqlite3
 from enum import IntEnum
 
-VERSION = 1
+VERSION = 2
 """Of the schema; kept in PRAGMA user_version."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -24,9 +24,9 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         " updated_at REAL NOT NULL, heard_at REAL NOT NULL, ended_at REAL NOT NULL, terminate_cause INTEGER NOT NULL,"
         " ended_by_nas INTEGER NOT NULL, session_time_s INTEGER NOT NULL, input_octets INTEGER NOT NULL,"
         " output_octets INTEGER NOT NULL, raw_input INTEGER NOT NULL, raw_output INTEGER NOT NULL)",
-        "CREATE TABLE session_history (id INTEGER PRIMARY KEY, service INTEGER, nas INTEGER NOT NULL, key BLOB NOT NULL,"
-        " user_name BLOB NOT NULL, facts BLOB NOT NULL, started_at REAL NOT NULL, ended_at REAL NOT NULL,"
-        " terminate_cause INTEGER NOT NULL, session_time_s INTEGER NOT NULL, input_octets INTEGER NOT NULL,"
+        "CREATE TABLE session_history (id INTEGER PRIMARY KEY, service INTEGER, nas INTEGER NOT NULL,"
+        " key BLOB NOT NULL, user_name BLOB NOT NULL, facts BLOB NOT NULL, started_at REAL NOT NULL,"
+        " ended_at REAL NOT NULL, terminate_cause INTEGER NOT NULL, session_time_s INTEGER NOT NULL, input_octets INTEGER NOT NULL,"
         " output_octets INTEGER NOT NULL)",
         "CREATE INDEX session_history_service ON session_history (service, started_at)",
         "CREATE INDEX session_history_ended ON session_history (ended_at)",
@@ -39,6 +39,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE TABLE event (seq INTEGER PRIMARY KEY, at REAL NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL,"
         " body TEXT NOT NULL)",
     ),
+    2: ("CREATE INDEX address_history_until ON address_history (until_at)",),
 }
 """Statements that lead from one version to the next, by the version they reach."""
 
@@ -65,6 +66,28 @@ class Row(IntEnum):
     EVENT = 16
     USAGE_DELETE = 17
     ADDRESS = 18
+    PRUNE = 19
+    """(a History, epoch seconds): drop a slice of what is older."""
+
+
+class History(IntEnum):
+    """What is kept for a time."""
+
+    EVENTS = 0
+    LEASES = 1
+    SESSIONS = 2
+
+
+PRUNES: dict[History, str] = {
+    # By sequence, which is the order of time; the last number must stay known.
+    History.EVENTS: "DELETE FROM event WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM event ORDER BY seq LIMIT ?2)"
+    " WHERE at < ?1) AND seq < (SELECT max(seq) FROM event)",
+    History.LEASES: "DELETE FROM address_history WHERE (address, from_at, session) IN (SELECT address, from_at, session"
+    " FROM address_history WHERE until_at < ?1 ORDER BY until_at LIMIT ?2)",
+    History.SESSIONS: "DELETE FROM session_history WHERE id IN (SELECT id FROM session_history WHERE ended_at < ?1"
+    " ORDER BY ended_at LIMIT ?2)",
+}
+"""Each drops at most ?2 rows that are older than ?1."""
 
 
 STATEMENTS: dict[Row, str] = {

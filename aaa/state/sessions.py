@@ -1,24 +1,26 @@
 """Sessions as a fold over accounting reports: whatever the order, repetition or reset, usage is counted once.
 
 Theory of operation. A NAS names a session by its Acct-Session-Id; ids come back after a reboot or a re-login, reports
-come twice, late or never. Which session a report belongs to is told by our Class where it came back, else by time: its
-event lies within one session, before its start (an earlier session of that id) or after its end (a later one).
+come twice, late or never. Which session a report belongs to is told by our Class where it came back, else by time:
+its event lies within one session, before its start (an earlier session of that id) or after its end (a later one).
 
-Within a session the NAS's counters run from a moment that its own clock tells (event less Acct-Session-Time). A report
-whose clock or counter is below the last is, by that moment: of the same run of the counters and late; of a later run, so
-the counters were reset and count from zero; or of an earlier run, whose high-water marks are kept. A 32-bit counter that
-falls while the clock goes on has wrapped; from below half of its range it was reset alone.
+Within a session the NAS's counters run from a moment that its own clock tells (event less Acct-Session-Time). A
+report whose clock or counter is below the last is, by that moment: of the same run of the counters and late; of a
+later run, so the counters were reset and count from zero; or of an earlier run, whose high-water marks are kept. A
+32-bit counter that falls while the clock goes on has wrapped; from below half of its range it was reset alone.
 
 What cannot be told apart, and what is chosen. A report over LATE_S late from a NAS that sends neither Acct-Delay-Time
-nor Event-Timestamp looks like a reset, and is counted as one. A reset after which clock and counters are first reported
-above (or exactly at) the last known continues them. Counters reset within LATE_S of their last start look late, and count
-only above the old ones. A NAS without Gigawords is exact up to 2 GiB between two reports. An adopted session counts
+nor Event-Timestamp looks like a reset, and is counted as one. A reset after which clock and counters are first
+reported above (or exactly at) the last known continues them. Counters reset within LATE_S of their last start look
+late, and count only above the old ones. A NAS without Gigawords is exact up to 2 GiB between two reports. An adopted session counts
 whole, also what it used before it was first heard of. A report that comes when its session has gone to the history
 opens a session of its own.
 Compiled; deterministic: every time comes in the record.
 """
 
 from __future__ import annotations
+
+from typing import TypeGuard
 
 from aaa.credential.identity import circuit_key, normalize_mac
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, SESSION_PHASES_COUNT_MAX
@@ -286,7 +288,7 @@ def find_reservation(store: Store, record: AccountingRecord) -> SessionRecord | 
 
 
 def is_same_place(session: SessionRecord, record: AccountingRecord) -> bool:
-    """Whether a report comes from the device, the line or the port that a session is at: the best of them that both name."""
+    """Whether a report comes from a session's device, line or port: by the best of them that both name."""
     if session.calling_station is not None and record.calling_station is not None:
         same_port = session.nas_port_id is None or session.nas_port_id == record.nas_port_id
         return session.calling_station == record.calling_station and same_port
@@ -298,7 +300,7 @@ def is_same_place(session: SessionRecord, record: AccountingRecord) -> bool:
 def supersede(store: Store, session: SessionRecord, record: AccountingRecord) -> None:
     """Close ghosts: sessions of the same service at the same place, which the new one must have replaced.
 
-    Should one be alive after all, its next report opens it again. Sessions of one authorisation do not replace each other.
+    Should one be alive after all, its next report opens it again. Those of one authorisation do not replace each other.
     """
     service = session.service
     if service is None or service.live is None or session.service_session or len(service.live.sessions) < 2:
@@ -319,7 +321,7 @@ def close_followed(store: Store, session: SessionRecord, record: AccountingRecor
 
 
 def join_session(store: Store, session: SessionRecord, record: AccountingRecord) -> None:
-    """Take over what a later report tells of whose the session is: a Class that came or changed, a service pushed since."""
+    """Take over whose the session is, as a later report tells: a Class that came or changed, a service pushed since."""
     token = record.token_session
     if token and token != session.token and record.at >= session.updated_at:
         session.token = token
@@ -582,7 +584,7 @@ def learn_facts(store: Store, session: SessionRecord, record: AccountingRecord, 
     return new
 
 
-def takes(reported: bytes | None, known: bytes | None, is_fresh: bool) -> bool:
+def takes(reported: bytes | None, known: bytes | None, is_fresh: bool) -> TypeGuard[bytes]:
     """Whether a reported address is news."""
     return reported is not None and reported != known and (is_fresh or known is None)
 

@@ -15,6 +15,7 @@ from aaa.credential.verifier import Verifier
 from aaa.model.entities import Service
 from aaa.model.records import (
     ENDED,
+    NO_LIMIT,
     CredentialRecord,
     Live,
     NasRecord,
@@ -70,6 +71,8 @@ class Store:
         self.nases: dict[str, NasRecord] = {}
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
+        self.services_max = NO_LIMIT
+        """How many services are accepted."""
         self.last_no = 0
         self.stored_no = 0
         """The highest number that the journal knows of: a number never comes back, though its entity is deleted."""

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from aaa.limits import WRITER_COMMIT_RETRIES_MAX
+from aaa.limits import RETENTION_SLICE_COUNT, WRITER_COMMIT_RETRIES_MAX
 from aaa.state import schema
 
-STATEMENTS = [schema.STATEMENTS[row] for row in sorted(schema.STATEMENTS)]
+STATEMENTS = {int(row): statement for row, statement in schema.STATEMENTS.items()}
 HISTORY_SLICE = 500  # sessions; Bound: one slice is a transaction of a few milliseconds between commits.
 
 MOVE_ADDRESSES = """
@@ -82,12 +82,16 @@ def commit(db: sqlite3.Connection, groups: list[list[tuple[int, list[list[Any]]]
                 for kind, rows in group:
                     if kind == schema.Row.SESSION_FORGET:
                         move_to_history(db, [row[0] for row in rows])
+                    elif kind == schema.Row.PRUNE:
+                        for what, before in rows:
+                            db.execute(schema.PRUNES[schema.History(what)], (before, RETENTION_SLICE_COUNT))
                     else:
                         db.executemany(STATEMENTS[kind], rows)
             db.execute("COMMIT")
             return
         except sqlite3.Error as error:
-            print(f'{{"event":"store.commit_failed","attempt":{attempt},"error":"{error}"}}', file=sys.stderr, flush=True)
+            line = {"level": "error", "event": "store.commit_failed", "attempt": attempt, "error": str(error)}
+            print(msgspec.json.encode(line).decode(), file=sys.stderr, flush=True)
             if db.in_transaction:
                 db.execute("ROLLBACK")
             time.sleep(min(0.05 * 2**attempt, 1.0))

@@ -103,7 +103,7 @@ level = "verbose"
         "aaa.toml:15: nas[2].address: missing; give a list of text",
         'aaa.toml:16: nas[2].adress: unknown key; did you mean "address"?',
         "aaa.toml:17: nas[2].secret: has a wrong type; give a text",
-        "aaa.toml:18: diameter: unknown section; known are api, log, nas, policy, pool, radius, server, store, token",
+        "aaa.toml:18: diameter: unknown section; known are api, log, nas, pool, radius, server, store, token",
         'aaa.toml:20: log.level: "verbose" is not possible; give one of "debug", "info", "warning", "error"',
     ]
 
@@ -260,11 +260,6 @@ def test_the_stores_key_is_needed_once_and_in_either_coding() -> None:
         assert "is not 32 octets" in problems(f'store.key = "{wrong}"')[0]
 
 
-def test_commit_intervals_are_in_order() -> None:
-    (problem,) = problems(BASE + 'store.commit_interval_min = "10ms"\nstore.commit_interval_max = "5ms"\n')
-    assert "is above commit_interval_max" in problem
-
-
 def test_tokens_are_kept_as_digests() -> None:
     token = "a-token-of-enough-length"
     digest = hashlib.sha256(token.encode()).hexdigest()
@@ -358,14 +353,6 @@ def test_two_operators_may_have_the_same_private_addresses() -> None:
 
 def test_an_exclusion_outside_the_ranges_is_a_warning() -> None:
     assert "outside the ranges" in warnings(BASE + POOL + 'exclude = ["10.0.0.0", "10.9.0.1"]\n')[0]
-
-
-def test_a_policy_directory_must_be_there(tmp_path: Path) -> None:
-    text = BASE + '[policy]\ndir = "policy"\n'
-    (problem,) = problems(text, tmp_path / "aaa.toml")
-    assert f"{tmp_path}/policy is not a directory" in problem
-    (tmp_path / "policy").mkdir()
-    assert parse(text, tmp_path / "aaa.toml", {}).policy.dir == str(tmp_path / "policy")
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +457,7 @@ VALUES = st.sampled_from(
 KEYS = st.sampled_from(
     [
         f"{section}.{name}"
-        for section in ("server", "store", "radius", "api", "policy", "log")
+        for section in ("server", "store", "radius", "api", "log")
         for name in getattr(Sections(), section).__struct_fields__
     ]
     + ["server", "nas", "token", "pool", "x"]

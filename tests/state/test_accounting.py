@@ -551,7 +551,7 @@ FIRST = 1 << 31
 
 
 def reports_of(logins, wide, token):
-    """(report, usage) of one NAS: logins under one Acct-Session-Id, one after the other, each with runs of its counters."""
+    """(reports, usage) of logins under one Acct-Session-Id, one after the other, each with runs of its counters."""
     made = []
     total = [0, 0]
     clock = 0

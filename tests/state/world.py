@@ -92,7 +92,7 @@ class World:
         return self.store.nas(name, name)
 
     def report(self, status: Status, key: bytes = b"one", at: float = 0.0, **facts: Any) -> int:
-        """Fold one report; `at` and `received` count from AT. The NAS tells delays honestly: `at` is the event's time."""
+        """Fold one report. `at`, the event's time as the NAS tells it, and `received` count from AT."""
         nas = facts.pop("nas", None) or self.nas()
         received = facts.pop("received", at)
         record = AccountingRecord(nas, int(status), key, AT + at, AT + received)
