@@ -35,7 +35,6 @@ class Cause(enum.IntEnum):
     DENIED = 6
     TOO_MANY_SESSIONS = 7
     NO_ADDRESS = 8
-    BUSY = 9
 
 
 class Attempt:

@@ -79,7 +79,6 @@ class Client:
         "options",
         "rate_limit",
         "refilled_at",
-        "secret_uses",
         "secrets",
         "simultaneous_use",
         "swap_octets",
@@ -119,12 +118,6 @@ class Client:
         self.counters: Final[list[int]] = former.counters if former is not None else [0] * len(COUNTERS)
         self.tokens: float = min(former.tokens, self.burst) if former is not None and former.rate_limit else self.burst
         self.refilled_at: float | None = former.refilled_at if former is not None else None
-        same_secrets = former is not None and (former.config.secret, former.config.second_secret) == (
-            nas.secret,
-            nas.second_secret,
-        )
-        self.secret_uses: Final[list[int]] = former.secret_uses if former is not None and same_secrets else [0, 0]
-        """Requests that each secret verified: shows when nobody uses the old one any more."""
 
     def allow(self, count: int, now: float) -> int:
         """How many of `count` requests the rate limit admits now; all of them without a limit."""

@@ -184,26 +184,17 @@ def test_a_reload_keeps_counters_and_bucket_of_a_name_that_stays() -> None:
     clients = Clients([nas("stays", "192.0.2.1", rate_limit=1.0, rate_burst=10), nas("goes", "192.0.2.2")])
     before = clients.by_name["stays"]
     before.counters[registry.COUNT_ACCEPTS] = 7
-    before.secret_uses[0] = 3
     assert before.allow(10, 50.0) == 10
     clients.reconfigure([nas("stays", "192.0.2.9", rate_limit=1.0, rate_burst=10), nas("comes", "192.0.2.2")])
     after = clients.by_name["stays"]
     assert after is not before
     assert after.counters[registry.COUNT_ACCEPTS] == 7
-    assert after.secret_uses == [3, 0]
     assert after.allow(10, 50.0) == 0
     before.counters[registry.COUNT_REJECTS] += 1
     assert after.counters[registry.COUNT_REJECTS] == 1, "a packet in work under the former client still counts"
     assert clients.find(octets("192.0.2.1")) is None
     assert name_of(clients.find(octets("192.0.2.2"))) == "comes"
     assert len(clients) == 2
-
-
-def test_new_secrets_are_counted_anew() -> None:
-    clients = Clients([nas("x", "192.0.2.1")])
-    clients.by_name["x"].secret_uses[0] = 3
-    clients.reconfigure([nas("x", "192.0.2.1", second_secret=Redacted("the-next-secret"))])
-    assert clients.by_name["x"].secret_uses == [0, 0]
 
 
 def test_a_lower_burst_takes_effect_on_reload() -> None:
