@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from policy.model import FAMILIES
-from tests.e2e.peers import Capture, FreeRadiusProxy, RunningServer, free_port, nas, program
+from tests.e2e.peers import FreeRadiusProxy, RunningServer, free_port, nas, program
 from tests.e2e.wire import Nas
 
 PEERS = ("radclient", "freeradius", "tshark", "dumpcap")
@@ -69,26 +69,25 @@ def peers() -> None:
 
 
 @pytest.fixture(scope="session")
-def capture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Capture]:
-    """Everything on loopback while the session's servers run."""
-    capture = Capture(tmp_path_factory.mktemp("capture") / "lo.pcapng")
-    yield capture
-    capture.stop()
-
-
-@pytest.fixture(scope="session")
 def coa_port() -> int:
     """Where the displacing NAS listens for Disconnect-Requests."""
     return free_port()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, capture: Capture, coa_port: int) -> Iterator[RunningServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, coa_port: int) -> Iterator[RunningServer]:
     """One server for all tests that need nothing of their own; rejects leave at once."""
     server = RunningServer(
         tmp_path_factory.mktemp("server"),
         NASES + nas("displacing", DISPLACING_NAS, simultaneous_use="disconnect_oldest", coa_port=coa_port),
-        radius='reject_delay = 0\ninterim_jitter = 0\nduplicate_lifetime = "30s"\nusername_strip_realms = ["isp.example"]\n',
+        radius="\n".join(
+            (
+                "reject_delay = 0",
+                "interim_jitter = 0",
+                'duplicate_lifetime = "30s"',
+                'username_strip_realms = ["isp.example"]',
+            )
+        ),
         extra=POOLS,
     )
     server.plan("home-50", **HOME_50, **TIMERS)

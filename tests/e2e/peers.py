@@ -131,8 +131,8 @@ class RunningServer:
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
             )
         started = self.wait_for_line("server.started")
-        self.auth_ports = {host: port for host, port in started["auth"]}
-        self.acct_ports = {host: port for host, port in started["acct"]}
+        self.auth_ports = dict(started["auth"])
+        self.acct_ports = dict(started["acct"])
         host, port = started["api"]
         self.url = f"http://{host}:{port}"
         self.wait_until(self.is_ready)
@@ -450,6 +450,9 @@ thread pool {{
 	max_requests_per_server = 0
 }}
 modules {{
+	always ok {{
+		rcode = ok
+	}}
 }}
 server default {{
 	listen {{

@@ -134,7 +134,7 @@ def test_session_id_used_again_after_its_stop_is_a_new_session(server):
     for round_ in (1, 2):
         class_ = log_in(server, user)
         server.account("Start", "again", user_line(user), class_)
-        (session,) = server.sessions(user)
+        (_session,) = server.sessions(user)
         server.account("Stop", "again", user_line(user), class_, "Acct-Session-Time = 5", "Acct-Input-Octets = 10")
         assert server.status(user)["usage"]["input_octets"] == 10 * round_
     assert len(server.sessions(user, ended=True)) == 2

@@ -93,7 +93,8 @@ class Reply:
         """Fails the test when lengths, identifier, authenticator or Message-Authenticator are wrong."""
         self.octets = octets
         self.code, identifier, length = struct.unpack(">BBH", octets[:4])
-        assert length == len(octets) and identifier == request.identifier
+        assert length == len(octets)
+        assert identifier == request.identifier
         body = octets[20:]
         expected = hashlib.md5(octets[:4] + request.authenticator + body + request.secret).digest()
         assert octets[4:20] == expected, "Response Authenticator"
@@ -101,7 +102,8 @@ class Reply:
         at = 20
         while at < length:
             number, size = octets[at], octets[at + 1]
-            assert size >= 2 and at + size <= length
+            assert size >= 2
+            assert at + size <= length
             if number == MESSAGE_AUTHENTICATOR:
                 assert size == 18
                 zeroed = octets[: at + 2] + bytes(16) + octets[at + 18 :]
