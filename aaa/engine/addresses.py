@@ -7,14 +7,14 @@ session's end, and a reservation that never became a session is freed with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 
 from aaa.config import Pool as PoolConfig
 from aaa.model.access import Attempt, Outcome
 from aaa.model.records import ENDED, PENDING, DecisionRecord, ServiceRecord, SessionRecord
-from aaa.state.pools import Change, Lease, Pools
+from aaa.state.pools import Change, Lease, PoolError, Pools
 from aaa.state.schema import Row
-from aaa.state.store import Store
+from aaa.state.store import Store, prefix_octets
 
 PENDING_S = 60.0
 """How long an authorised login holds its place until its first accounting report."""
@@ -29,9 +29,7 @@ class Addresses:
         self.store = store
         self.pools = Pools(configs, self.operator_of)
         self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
-        for service in store.services.values():
-            if service.body.static_ip is not None or service.body.static_prefix is not None:
-                self.reserve_static(service)
+        self.follow_statics()
         self.write(self.pools.load(store.lease_rows))
         store.lease_rows = []
         for session in store.sessions.values():
@@ -146,11 +144,19 @@ class Addresses:
                 if lease is not None:
                     self.write([lease])
 
-    def reserve_static(self, service: ServiceRecord) -> None:
-        """Nobody else gets a service's own address."""
-        operator = service.subscriber.body.operator
-        for address in static_addresses(service):
-            self.pools.reserve(operator, address, service.no)
+    def follow_statics(self) -> list[str]:
+        """Nobody else gets a service's own address, until it is no longer that; what cannot be kept, as text."""
+        moved, self.store.moved_statics = self.store.moved_statics, []
+        problems = []
+        for operator, address, service in moved:
+            if service is None:
+                self.pools.unreserve(operator, address)
+                continue
+            try:
+                self.pools.reserve(operator, address, service.no)
+            except PoolError as error:
+                problems.append(f"service {service.body.id!r}: {error}")
+        return problems
 
     def reconfigure(self, configs: Sequence[PoolConfig]) -> None:
         """New [[pool]] entries; leases stay where their range remains."""
@@ -162,21 +168,3 @@ class Addresses:
             if session.state != ENDED and session.service is not None:
                 at = max(at, session.heard_at)
                 self.claim(session, at)
-
-
-def static_addresses(service: ServiceRecord) -> list[bytes]:
-    """A service's own addresses in the form of leases."""
-    body = service.body
-    found = []
-    if body.static_ip is not None:
-        found.append(ip_address(body.static_ip).packed)
-    if body.static_prefix is not None:
-        found.append(prefix_octets(body.static_prefix))
-    return found
-
-
-def prefix_octets(text: str) -> bytes:
-    """Length octet and 16 octets of an IPv6 prefix."""
-    network = ip_network(text)
-    assert isinstance(network, IPv6Network)
-    return bytes((network.prefixlen,)) + network.network_address.packed

@@ -91,9 +91,10 @@ class Admin:
         results = []
         for operation in operations:
             result = self._refuse_attributes(operation) or apply_operation(self._store, operation, actor.operator, at)
-            if result.status == "applied" and operation.kind == "service":
-                self._follow(operation.id)
             results.append(result)
+        if self._store.moved_statics:
+            for problem in self._server.addresses.follow_statics():
+                self._server.log.warning("pool.static_address", problem)
         durable: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         body = msgspec.json.encode({"results": results})
 
@@ -123,12 +124,6 @@ class Admin:
                 detail = "; ".join(problems)
                 return Result(operation.kind, operation.id, "error", None, "invalid", detail, field)
         return None
-
-    def _follow(self, service_id: str) -> None:
-        """Static addresses of a changed service are reserved in the pools."""
-        service = self._store.services.get(service_id)
-        if service is not None and (service.body.static_ip or service.body.static_prefix):
-            self._server.addresses.reserve_static(service)
 
     # Entities
 

@@ -6,7 +6,6 @@ An operation is checked whole before anything changes; its answer says applied, 
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -27,7 +26,7 @@ from aaa.model.operations import Operation, Result
 from aaa.model.records import CredentialRecord, PlanRecord, ServiceRecord, SubscriberRecord
 from aaa.state.schema import Row
 from aaa.state.sessions import turn_cycle
-from aaa.state.store import Store, service_row
+from aaa.state.store import Store, service_row, static_addresses
 from policy.model import Plan
 
 
@@ -253,7 +252,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
             raise Refused("invalid_transition", impossible, "$.state")
     elif len(store.services) >= store.services_max:
         raise Refused("limit", f"{store.services_max} services are there already; see server.services_max")
-    check_addresses(body)
+    statics = check_addresses(store, record, subscriber.body.operator, body)
     made = None
     if credentials is not None:
         made = make_credentials(store, record, subscriber.body.operator, credentials)
@@ -262,6 +261,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     body.plan_id, body.subscriber_id = plan.body.id, subscriber.body.id
     if body.id == body.subscriber_id:
         body.id = body.subscriber_id
+    is_new = record is None
     if record is None:
         record = ServiceRecord(store.next_no(), body, subscriber, plan)
         store.services[body.id] = record
@@ -279,6 +279,8 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         # The sum of versions must never come back to an old value under another plan.
         record.version += 1
         record.decided_version = -1
+    if statics or record.body.static_ip is not None or record.body.static_prefix is not None:
+        store.keep_statics(record, [] if is_new else static_addresses(record.body), statics)
     record.body = body
     record.version += 1
     record.decision = None
@@ -291,6 +293,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
 def drop_service(store: Store, record: ServiceRecord) -> None:
     """Take a service out of every index; its live sessions stay until they end, owned by nobody."""
     replace_credentials(store, record, ())
+    store.keep_statics(record, static_addresses(record.body), [])
     del store.services[record.body.id]
     del store.services_by_no[record.no]
     subscriber = record.subscriber
@@ -304,16 +307,18 @@ def drop_service(store: Store, record: ServiceRecord) -> None:
     store.journal.append(Row.USAGE_DELETE, (record.no,))
 
 
-def check_addresses(body: Service) -> None:
-    """Static addresses are what they claim to be."""
-    for name, parse in (("static_ip", ip_address), ("static_prefix", ip_network)):
-        text = getattr(body, name)
-        if text is None:
-            continue
+def check_addresses(store: Store, record: ServiceRecord | None, operator: str, body: Service) -> list[bytes]:
+    """A service's own addresses: what they claim to be, and no other service's of the operator."""
+    for name in ("static_ip", "static_prefix"):
         try:
-            parse(text)
+            found = static_addresses(Service(0, "", "", **{name: getattr(body, name)}))
         except ValueError as error:
             raise Refused("invalid", str(error), f"$.{name}") from None
+        for address in found:
+            owner = store.statics.get((operator, address))
+            if owner is not None and owner is not record:
+                raise Refused("duplicate_address", f"service {owner.body.id!r} has this address", f"$.{name}")
+    return static_addresses(body)
 
 
 # Credentials

@@ -10,7 +10,7 @@ import msgspec
 from aaa.credential.verifier import Verifier
 from aaa.model.entities import Service, Subscriber
 from aaa.model.records import CredentialRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord, SubscriberRecord
-from aaa.state.store import CREDENTIALS_DECODER, Store, restore_facts
+from aaa.state.store import CREDENTIALS_DECODER, Store, restore_facts, static_addresses
 from policy.model import Plan
 
 KINDS = {kind: kind for kind in ("password", "mac", "circuit")}
@@ -60,6 +60,8 @@ def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
         services[body.id] = by_no[no] = record
         owner.services = (*owner.services, record)
         plan.services += 1
+        if body.static_ip is not None or body.static_prefix is not None:
+            store.keep_statics(record, [], static_addresses(body))
         if credentials is not None:
             load_credentials(store, record, credentials, owner.body.operator)
     rows = db.execute("SELECT service, cycle_starts_at, cycle_ends_at, input_octets, output_octets FROM usage")

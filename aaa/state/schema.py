@@ -26,8 +26,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         " output_octets INTEGER NOT NULL, raw_input INTEGER NOT NULL, raw_output INTEGER NOT NULL)",
         "CREATE TABLE session_history (id INTEGER PRIMARY KEY, service INTEGER, nas INTEGER NOT NULL,"
         " key BLOB NOT NULL, user_name BLOB NOT NULL, facts BLOB NOT NULL, started_at REAL NOT NULL,"
-        " ended_at REAL NOT NULL, terminate_cause INTEGER NOT NULL, session_time_s INTEGER NOT NULL, input_octets INTEGER NOT NULL,"
-        " output_octets INTEGER NOT NULL)",
+        " ended_at REAL NOT NULL, terminate_cause INTEGER NOT NULL, session_time_s INTEGER NOT NULL,"
+        " input_octets INTEGER NOT NULL, output_octets INTEGER NOT NULL)",
         "CREATE INDEX session_history_service ON session_history (service, started_at)",
         "CREATE INDEX session_history_ended ON session_history (ended_at)",
         # Who had an address or prefix, and when; written when a session's addresses are known to be final.

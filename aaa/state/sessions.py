@@ -12,9 +12,9 @@ later run, so the counters were reset and count from zero; or of an earlier run,
 What cannot be told apart, and what is chosen. A report over LATE_S late from a NAS that sends neither Acct-Delay-Time
 nor Event-Timestamp looks like a reset, and is counted as one. A reset after which clock and counters are first
 reported above (or exactly at) the last known continues them. Counters reset within LATE_S of their last start look
-late, and count only above the old ones. A NAS without Gigawords is exact up to 2 GiB between two reports. An adopted session counts
-whole, also what it used before it was first heard of. A report that comes when its session has gone to the history
-opens a session of its own.
+late, and count only above the old ones. A NAS without Gigawords is exact up to 2 GiB between two reports. An adopted
+session counts whole, also what it used before it was first heard of. A report that comes when its session has gone to
+the history opens a session of its own.
 Compiled; deterministic: every time comes in the record.
 """
 

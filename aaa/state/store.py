@@ -7,6 +7,7 @@ memory. Knows no protocol and no clock.
 from __future__ import annotations
 
 from collections import deque
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -68,6 +69,10 @@ class Store:
         """operator -> user name -> credential"""
         self.macs: dict[str, dict[bytes, CredentialRecord]] = {}
         self.circuits: dict[str, dict[bytes, CredentialRecord]] = {}
+        self.statics: dict[tuple[str, bytes], ServiceRecord] = {}
+        """(operator, address or prefix as in leases) -> the service whose own it is"""
+        self.moved_statics: list[tuple[str, bytes, ServiceRecord | None]] = []
+        """What changed of them since the engine last looked; None: it is nobody's any more."""
         self.nases: dict[str, NasRecord] = {}
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
@@ -251,6 +256,20 @@ class Store:
         }
         self.journal.append(Row.NAS, (nas.no, msgspec.json.encode(body).decode()))
 
+    # Static addresses
+
+    def keep_statics(self, service: ServiceRecord, old: list[bytes], new: list[bytes]) -> None:
+        """A service's own addresses are now these."""
+        operator = service.subscriber.body.operator
+        for address in old:
+            if address not in new:
+                del self.statics[operator, address]
+                self.moved_statics.append((operator, address, None))
+        for address in new:
+            if address not in old:
+                self.statics[operator, address] = service
+                self.moved_statics.append((operator, address, service))
+
     # Credentials' indexes
 
     def index_of(self, kind: str, operator: str) -> dict[bytes, CredentialRecord]:
@@ -340,6 +359,30 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> None:
     since = session.started_at or session.authorised_at
     held = {bytes.fromhex(address): at for address, at in facts.get("addresses", ()) if at != since}
     session.held_since = held or None
+
+
+def static_addresses(body: Service) -> list[bytes]:
+    """A service's own addresses as leases have them: 4 octets, or the prefix length in one octet and 16 octets.
+
+    Raises ValueError for what is no address.
+    """
+    found = []
+    if body.static_ip is not None:
+        address = ip_address(body.static_ip)
+        if address.version != 4:
+            raise ValueError(f"{body.static_ip} is no IPv4 address; IPv6 goes into static_prefix")
+        found.append(address.packed)
+    if body.static_prefix is not None:
+        found.append(prefix_octets(body.static_prefix))
+    return found
+
+
+def prefix_octets(text: str) -> bytes:
+    """Length octet and 16 octets of an IPv6 prefix. Raises ValueError."""
+    network = ip_network(text)
+    if network.version != 6:
+        raise ValueError(f"{text} is no IPv6 prefix")
+    return bytes((network.prefixlen,)) + network.network_address.packed
 
 
 class SealedCredential(msgspec.Struct, gc=False, omit_defaults=True):

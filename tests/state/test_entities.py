@@ -5,6 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from aaa.config import Pool
+from aaa.engine.addresses import Addresses
 from aaa.model.accounting import Status
 from aaa.model.entities import SERVICE_TRANSITIONS
 from tests.state.world import AT, PLAN, World, database, dump
@@ -166,6 +168,36 @@ def test_services_above_the_limit_are_refused(world):
     assert world.apply("patch", "service", "alice", {"add_ons": ["a"]}, revision=2).status == "applied"
 
 
+def test_static_address_is_one_services_own(world):
+    assert world.apply("patch", "service", "alice", {"static_ip": "192.0.2.1"}, revision=2).status == "applied"
+    body = {"revision": 1, "subscriber_id": "s-alice", "plan_id": "home", "static_ip": "192.0.2.1"}
+    assert told(world.apply("put", "service", "two", body)) == ("error", "duplicate_address", "$.static_ip")
+    world = world.restart()
+    assert told(world.apply("put", "service", "two", body)) == ("error", "duplicate_address", "$.static_ip")
+    world.apply("delete", "service", "alice", revision=3)
+    assert world.apply("put", "service", "two", body).status == "applied"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("static_ip", "2001:db8::1"), ("static_prefix", "10.0.0.0/24"), ("static_prefix", "2001:db8::1/56")],
+)
+def test_static_address_is_what_it_claims_to_be(world, field, value):
+    result = world.apply("patch", "service", "alice", {field: value}, revision=2)
+    assert told(result) == ("error", "invalid", f"$.{field}")
+
+
+def test_pool_gives_nobody_a_static_address_until_it_is_free_again(world):
+    addresses = Addresses(world.store, [Pool("home", "ipv4", ("192.0.2.0/30",), hold=0.0)])
+    (pool,) = addresses.pools.named("home")
+    world.apply("patch", "service", "alice", {"static_ip": "192.0.2.0"}, revision=2)
+    assert addresses.follow_statics() == []
+    assert [pool.allocate((9, b"%d" % n), n, AT).address[-1] for n in (1, 2)] == [1, 2]
+    world.apply("patch", "service", "alice", {"static_ip": None}, revision=3)
+    addresses.follow_statics()
+    assert {pool.allocate((9, b"%d" % n), n, AT).address[-1] for n in (3, 4)} == {0, 3}
+
+
 NAMES = st.sampled_from(["a", "b", "c"])
 REVISIONS = st.integers(1, 12)
 CREDENTIALS = st.lists(
@@ -199,10 +231,10 @@ class Restarts(RuleBasedStateMachine):
 
     @rule(
         name=NAMES, owner=NAMES, plan=NAMES, revision=REVISIONS, state=st.sampled_from(list(SERVICE_TRANSITIONS)),
-        credentials=st.none() | CREDENTIALS,
+        credentials=st.none() | CREDENTIALS, static=st.sampled_from([None, "192.0.2.1", "192.0.2.2"]),
     )  # fmt: skip
-    def put_service(self, name, owner, plan, revision, state, credentials):
-        value = {"revision": revision, "subscriber_id": owner, "plan_id": plan, "state": state}
+    def put_service(self, name, owner, plan, revision, state, credentials, static):
+        value = {"revision": revision, "subscriber_id": owner, "plan_id": plan, "state": state, "static_ip": static}
         if credentials is not None:
             value["credentials"] = credentials
         self.world.apply("put", "service", name, value)

@@ -151,6 +151,7 @@ def dump(store: Store) -> dict[str, Any]:
             for operator, records in index.items()
             for key, record in records.items()
         },
+        "statics": {key: record.body.id for key, record in store.statics.items()},
         "tombstones": store.tombstones,
         "nases": {
             name: (
