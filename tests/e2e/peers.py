@@ -244,7 +244,8 @@ class RunningServer:
     def metric(self, name: str, **labels: str) -> float:
         """One sample of /metrics; 0 where there is none."""
         for line in self.api("GET", "/metrics").splitlines():
-            if line.startswith((name + "{", name + " ")) and all(f'{key}="{value}"' in line for key, value in labels.items()):
+            wanted = (f'{key}="{value}"' in line for key, value in labels.items())
+            if line.startswith((name + "{", name + " ")) and all(wanted):
                 return float(line.rpartition(" ")[2])
         return 0.0
 
@@ -276,8 +277,9 @@ class RunningServer:
         ports = self.acct_ports if kind == "acct" else self.auth_ports
         port = ports.get(wildcard) or next(iter(ports.values()))
         name = "Packet-Src-IPv6-Address" if family == 6 else "Packet-Src-IP-Address"
+        command = [program("radclient"), "-x", f"-{family}", "-r", str(tries), "-t", str(wait)]
         result = subprocess.run(
-            [program("radclient"), "-x", f"-{family}", "-r", str(tries), "-t", str(wait), f"{host}:{port}", kind, secret],
+            [*command, f"{host}:{port}", kind, secret],
             input=f"{attributes}\n{name} = {source}\n",
             capture_output=True,
             text=True,

@@ -91,7 +91,8 @@ def test_pool_name_that_is_no_pool_of_ours_is_the_nas_s_own(server):
 
 def test_nases_behind_one_prefix_are_told_apart_by_their_identifier(server, subscriber):
     def login(identifier):
-        return server.login(subscriber, f"pw-{subscriber}", f'NAS-Identifier = "{identifier}"', source="127.0.3.7", wait=1)
+        line = f'NAS-Identifier = "{identifier}"'
+        return server.login(subscriber, f"pw-{subscriber}", line, source="127.0.3.7", wait=1)
 
     assert login("bras-a").all("Cisco-AVPair")
     assert login("bras-b").all("Huawei-Input-Average-Rate")

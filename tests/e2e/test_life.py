@@ -28,7 +28,7 @@ def fill(server):
     for number in range(1, USERS + 1):
         name = f"u{number:06d}"
         login = {"type": "password", "username": name, "cleartext": f"p{number:06d}"}
-        service = {"revision": 1, "subscriber_id": name, "plan_id": "home-50", "state": "active", "credentials": [login]}
+        service = {"revision": 1, "subscriber_id": name, "plan_id": "home-50", "credentials": [login]}
         operations.append({"op": "put", "kind": "subscriber", "id": name, "value": {"revision": 1}})
         operations.append({"op": "put", "kind": "service", "id": name, "value": service})
     server.sync(*operations)
@@ -74,7 +74,8 @@ def test_reload_adds_removes_and_changes_nases(start, connect):
     user = server.service("user")
     one, two, three = connect(server), connect(server, "127.0.0.9"), connect(server, "127.0.0.10", "another-secret")
     assert two.ask(two.pap(user, f"pw-{user}")).code == ACCESS_ACCEPT
-    server.configure(nas("one", "127.0.0.1", secret="changed-secret") + nas("three", "127.0.0.10", secret="another-secret"))
+    changed = nas("one", "127.0.0.1", secret="changed-secret")
+    server.configure(changed + nas("three", "127.0.0.10", secret="another-secret"))
     server.reload()
     one.secret = b"changed-secret"
     for known in (one, three):

@@ -1,4 +1,4 @@
-"""Who may log in: every method and stored form by radclient and by a NAS of plain Python, and every reason to refuse."""
+"""Who may log in: every method and stored form, every way to be named, and every reason to be refused."""
 
 import base64
 import hashlib
@@ -159,7 +159,8 @@ def test_chap_against_a_one_way_form_is_refused_by_name(server, form):
 
 def test_nt_hash_serves_mschap_both_versions(server, connect):
     user = "nt-mschap"
-    server.service(user, credentials=[{"type": "password", "username": user, "nt_hash": FORMS["nt_hash"]("wonderland")}])
+    hashed = FORMS["nt_hash"]("wonderland")
+    server.service(user, credentials=[{"type": "password", "username": user, "nt_hash": hashed}])
     assert server.login(user, "wonderland", method="MS-CHAP-Password").accepted
     nas = connect(server)
     request = nas.mschapv2(user, "wonderland")
@@ -280,7 +281,8 @@ def test_change_by_billing_counts_for_the_next_login(server):
     assert server.login(user, f"pw-{user}").rejected
     server.api("POST", f"/v1/services/{user}/state", {"state": "active", "revision": 3})
     assert server.login(user, f"pw-{user}").accepted
-    server.api("PATCH", f"/v1/services/{user}", {"revision": 4, "overrides": {"rate": {"down_bps": 2000000, "up_bps": 1000000}}})
+    overrides = {"rate": {"down_bps": 2_000_000, "up_bps": 1_000_000}}
+    server.api("PATCH", f"/v1/services/{user}", {"revision": 4, "overrides": overrides})
     assert server.login(user, f"pw-{user}").get("Mikrotik-Rate-Limit") == "1M/2M"
     server.api("DELETE", f"/v1/services/{user}?revision=5")
     assert server.login(user, f"pw-{user}").rejected
@@ -401,7 +403,7 @@ def test_circuit_or_mac_of_a_service_with_a_password_does_not_replace_it(server,
     ("lock", "right", "wrong"),
     [
         ({"nas": ["local"]}, {}, {"source": MAC_NAS}),
-        ({"port": ["ge-1/0/0.100"]}, {"line": 'NAS-Port-Id = "ge-1/0/0.100"'}, {"line": 'NAS-Port-Id = "ge-1/0/0.101"'}),
+        ({"port": ["ge-1/0/0.1"]}, {"line": 'NAS-Port-Id = "ge-1/0/0.1"'}, {"line": 'NAS-Port-Id = "ge-1/0/0.10"'}),
         (
             {"circuit": [TEXT]},
             {"line": f'ADSL-Agent-Circuit-Id = "{TEXT}"'},

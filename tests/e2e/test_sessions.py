@@ -1,4 +1,4 @@
-"""Accounting by radclient, as the API shows it: sessions, usage, simultaneous use, ghosts, what a NAS repeats or loses."""
+"""Accounting, as the API shows it: sessions, usage, simultaneous use, ghosts, what a NAS repeats or loses."""
 
 import hashlib
 import hmac
@@ -114,7 +114,9 @@ def test_reports_repeated_late_or_backwards_count_once(server, connect):
 
 def test_stop_without_a_start_counts_its_usage(server):
     user = server.service("only-stop")
-    server.account("Stop", "s1", user_line(user), "Acct-Session-Time = 60", "Acct-Input-Octets = 11", "Acct-Output-Octets = 22")
+    server.account(
+        "Stop", "s1", user_line(user), "Acct-Session-Time = 60", "Acct-Input-Octets = 11", "Acct-Output-Octets = 22",
+    )  # fmt: skip
     assert server.status(user)["usage"]["total_octets"] == 33
     assert server.sessions(user) == []
 
@@ -183,7 +185,9 @@ def test_usage_crossing_the_quota_changes_the_next_login(server):
     class_ = log_in(server, user)
     server.account("Start", "q1", user_line(user), class_)
     assert log_in(server, user)
-    server.account("Interim-Update", "q1", class_, "Acct-Session-Time = 60", "Acct-Input-Octets = 1000", "Acct-Output-Octets = 0")
+    server.account(
+        "Interim-Update", "q1", class_, "Acct-Session-Time = 60", "Acct-Input-Octets = 1000", "Acct-Output-Octets = 0",
+    )  # fmt: skip
     assert server.login(user, f"pw-{user}").get("Reply-Message") == "Data volume is used up, please top up"
     assert server.status(user)["quota"] == {"octets": 1000, "used_octets": 1000, "left_octets": 0}
     (live,) = server.status(user)["sessions"]
@@ -220,7 +224,9 @@ def test_same_device_coming_back_is_let_in_and_its_ghost_closed(server):
     user = server.service("one-device", plan="one-device")
     for number in range(3):
         class_ = log_in(server, user, STATIONS[0])
-        server.account("Start", f"ghost{number}", user_line(user), class_, STATIONS[0], f"Acct-Delay-Time = {9 - 3 * number}")
+        server.account(
+            "Start", f"ghost{number}", user_line(user), class_, STATIONS[0], f"Acct-Delay-Time = {9 - 3 * number}",
+        )  # fmt: skip
     (session,) = server.sessions(user)
     assert session["acct_session_id"] == "ghost2"
     assert server.login(user, f"pw-{user}", STATIONS[1]).rejected, "another device has to wait"
