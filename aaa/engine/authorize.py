@@ -298,7 +298,7 @@ class Authorizer:
             # Spread by session id, so that a mass login does not report in step.
             spread = (outcome.session_id * 40503 >> 4) % 2001 - 1000
             interim += int(interim * self.interim_jitter * spread / 1000)
-        outcome.interim_interval_s = interim
+        outcome.interim_interval_s = max(interim, attempt.nas.interim_minimum_s)
         timeout = decision.session_timeout_s
         if service.decided_until < at + (timeout or TIMEOUT_MAX_S) and self.ends_then(service):
             remaining = max(1, int(service.decided_until - at))
