@@ -244,7 +244,7 @@ def test_same_port_or_line_coming_back_is_let_in(server):
 
 
 class DisconnectReceiver:
-    """Debian's FreeRADIUS listens for no Disconnect without a home server; this NAS answers as RFC 5176 has it."""
+    """A NAS that loses the first Disconnect-Request and answers the second: what FreeRADIUS cannot be told to do."""
 
     def __init__(self, port: int, answer: int) -> None:
         self.received: list[bytes] = []
@@ -276,8 +276,9 @@ def test_oldest_session_is_disconnected_where_the_nas_says_so(server, coa_port):
     try:
         class_ = log_in(server, user, STATIONS[0], source=DISPLACING_NAS)
         server.account(
-            "Start", "old-one", user_line(user), class_, STATIONS[0], "Framed-IP-Address = 192.0.2.77", source=DISPLACING_NAS
-        )
+            "Start", "old-one", user_line(user), class_, STATIONS[0], "Framed-IP-Address = 192.0.2.77",
+            source=DISPLACING_NAS,
+        )  # fmt: skip
         log_in(server, user, STATIONS[1], source=DISPLACING_NAS)
         line = server.wait_for_line("session.disconnect", user=user)
     finally:
@@ -333,7 +334,7 @@ server nas {{
 
 
 def test_freeradius_as_a_nas_acknowledges_the_disconnect(server, coa_port, tmp_path):
-    """A receiver not written here verifies the request, Message-Authenticator required, and its answer verifies here."""
+    """A receiver not written here verifies the request, signature and all, and its answer verifies here."""
     config = COA_RECEIVER.format(directory=tmp_path, address=DISPLACING_NAS, port=coa_port)
     (tmp_path / "radiusd.conf").write_text(config)
     (tmp_path / "dictionary").write_text("")
