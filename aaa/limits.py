@@ -72,3 +72,5 @@ LIVENESS_SLICE_COUNT = 2_000  # sessions a second; Bound: under 1 ms of the loop
 DISCONNECTS_IN_WORK_MAX = 1_024  # requests; Bound: each holds a socket for up to 7 s
 ADMIN_SLICE_COUNT = 500  # records; Bound: well under 1 ms between two looks at the packets
 METRICS_SLICE_SAMPLES = 500  # samples; Bound: about 0.3 ms of the loop, whatever the number of NASes
+RECENT_KEYS_MAX = 32_768  # sessions and balances; Bound: about 16 MiB of the writer, 0.5 s of replay at start-up
+RECENT_SLICE_COUNT = 512  # rows; Bound: a few milliseconds of one commit

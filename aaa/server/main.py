@@ -49,6 +49,7 @@ from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
 from aaa.state import lock, schema
 from aaa.state.load import load
+from aaa.state.recent import replay
 from aaa.state.schema import Row
 from aaa.state.seal import Sealer
 from aaa.state.store import Store
@@ -457,6 +458,7 @@ def load_store(store: Store, path: str) -> float:
         db = schema.connect(path)
         try:
             schema.migrate(db)
+            replay(db)
             gc.disable()
             load(store, db, time.time())
         finally:

@@ -3,7 +3,7 @@
 import sqlite3
 from enum import IntEnum
 
-VERSION = 2
+VERSION = 3
 """Of the schema; kept in PRAGMA user_version."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -40,6 +40,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         " body TEXT NOT NULL)",
     ),
     2: ("CREATE INDEX address_history_until ON address_history (until_at)",),
+    # Groups of session and usage rows that are not in their tables yet; see aaa/state/recent.py.
+    3: ("CREATE TABLE recent (seq INTEGER PRIMARY KEY, rows BLOB NOT NULL)",),
 }
 """Statements that lead from one version to the next, by the version they reach."""
 

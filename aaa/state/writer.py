@@ -6,6 +6,7 @@ in, [group number, [[row kind, [row, ...]], ...]]; out, the highest group number
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sqlite3
@@ -18,8 +19,13 @@ import msgspec
 
 from aaa.limits import RETENTION_SLICE_COUNT, WRITER_COMMIT_RETRIES_MAX
 from aaa.state import schema
+from aaa.state.recent import COUNTERS, DEFERRED, LOGGED, SESSION, SUPERSEDED, Recent
 
 STATEMENTS = {int(row): statement for row, statement in schema.STATEMENTS.items()}
+FOLD_INTERVAL_S = 60.0
+"""How long a quiet store keeps rows in its log."""
+FOLD_IDLE_S = 1.0
+"""Silence after which a fold of what is there may begin."""
 HISTORY_SLICE = 500  # sessions; Bound: one slice is a transaction of a few milliseconds between commits.
 
 MOVE_ADDRESSES = """
@@ -34,16 +40,96 @@ SELECT id, service, nas, key, user_name, facts, started_at, ended_at, terminate_
 """
 
 
+FRAME = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, msgspec.Raw]]])
+ROWS = msgspec.msgpack.Decoder(list[list[Any]])
+ENCODER = msgspec.msgpack.Encoder()
+Group = list[tuple[int, msgspec.Raw]]
+
+
+class Writer:
+    """Commits groups to one database."""
+
+    def __init__(self, db: sqlite3.Connection, recent: Recent | None = None) -> None:
+        """db: migrated, with its log replayed; its functions are registered here."""
+        db.create_function("unhex_blob", 1, lambda text: bytes.fromhex(text), deterministic=True)
+        self.db = db
+        self.recent = Recent() if recent is None else recent
+        self._folded_at = time.monotonic()
+
+    def commit(self, groups: list[Group]) -> None:
+        """Write all groups, and a slice of a fold under way, in one transaction.
+
+        A failure is retried, and past the bound ends the process.
+        """
+        db, recent = self.db, self.recent
+        if recent.is_due:
+            recent.begin_fold()
+        folding = recent.folding
+        logged = [(kind, rows) for group in groups for kind, rows in group if kind in LOGGED]
+        ended = [(kind, ROWS.decode(rows)) for kind, rows in logged if kind in SUPERSEDED]
+        for attempt in range(WRITER_COMMIT_RETRIES_MAX):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                for group in groups:
+                    for kind, rows in group:
+                        self._write(kind, ROWS.decode(rows))
+                if logged:
+                    recent.append(db, ENCODER.encode(logged))
+                if folding:
+                    recent.fold(db)
+                db.execute("COMMIT")
+            except sqlite3.Error as error:
+                line = {"level": "error", "event": "store.commit_failed", "attempt": attempt, "error": str(error)}
+                print(msgspec.json.encode(line).decode(), file=sys.stderr, flush=True)
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                time.sleep(min(0.05 * 2**attempt, 1.0))
+                continue
+            if folding:
+                recent.settle()
+            # Only now: until the commit holds, a retry needs the rows that these end.
+            for kind, rows_ended in ended:
+                recent.note(kind, rows_ended)
+            recent.seq += bool(logged)
+            return
+        # Memory is ahead of a disk that refuses: the engine exits with us and reloads what is durable.
+        sys.exit(1)
+
+    def idle(self) -> None:
+        """Nothing arrives: go on with a fold, or begin one when the log has been waiting."""
+        recent = self.recent
+        if not recent.folding and recent.count and time.monotonic() - self._folded_at >= FOLD_INTERVAL_S:
+            recent.begin_fold()
+        if recent.folding:
+            self._folded_at = time.monotonic()
+            self.commit([])
+
+    def _write(self, kind: int, rows: list[list[Any]]) -> None:
+        """One kind's rows of a group: remembered until a fold, or written to their table."""
+        if kind in DEFERRED:
+            self.recent.note(kind, rows)
+        elif kind == schema.Row.SESSION_FORGET:
+            ids = [row[0] for row in rows]
+            self.recent.write_keys(self.db, (SESSION, COUNTERS), ids)
+            move_to_history(self.db, ids)
+        elif kind == schema.Row.PRUNE:
+            for what, before in rows:
+                self.db.execute(schema.PRUNES[schema.History(what)], (before, RETENTION_SLICE_COUNT))
+        else:
+            self.db.executemany(STATEMENTS[kind], rows)
+
+
 def run(path: str, connection: socket.socket) -> None:
     """Serve until the engine closes the socket. Exits with 1 when commits go on failing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(5)  # The packet loop goes first; under pressure the engine stops reading accounting until we catch up.
-    db = schema.connect(path)
-    prepare(db)
-    decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, list[list[Any]]]]])
+    writer = Writer(schema.connect(path))
     buffer = bytearray()
     while True:
+        if not select.select([connection], [], [], 0.0 if writer.recent.folding else FOLD_IDLE_S)[0]:
+            writer.idle()
+            continue
         try:
             data = connection.recv(1 << 20)
         except ConnectionError:
@@ -58,45 +144,14 @@ def run(path: str, connection: socket.socket) -> None:
             (size,) = struct.unpack_from(">I", buffer, offset)
             if len(buffer) - offset - 4 < size:
                 break
-            groups.append(decoder.decode(memoryview(buffer)[offset + 4 : offset + 4 + size]))
+            groups.append(FRAME.decode(bytes(memoryview(buffer)[offset + 4 : offset + 4 + size])))
             offset += 4 + size
         del buffer[:offset]
         if groups:
-            commit(db, [group for _, group in groups])
+            writer.commit([group for _, group in groups])
             # Nobody left to hear it: what is still to be read is committed all the same.
             with contextlib.suppress(ConnectionError):
                 connection.sendall(struct.pack(">Q", groups[-1][0]))
-
-
-def prepare(db: sqlite3.Connection) -> None:
-    """What the statements need of a connection."""
-    db.create_function("unhex_blob", 1, lambda text: bytes.fromhex(text), deterministic=True)
-
-
-def commit(db: sqlite3.Connection, groups: list[list[tuple[int, list[list[Any]]]]]) -> None:
-    """Write all groups in one transaction; a failure is retried, and past the bound ends the process."""
-    for attempt in range(WRITER_COMMIT_RETRIES_MAX):
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            for group in groups:
-                for kind, rows in group:
-                    if kind == schema.Row.SESSION_FORGET:
-                        move_to_history(db, [row[0] for row in rows])
-                    elif kind == schema.Row.PRUNE:
-                        for what, before in rows:
-                            db.execute(schema.PRUNES[schema.History(what)], (before, RETENTION_SLICE_COUNT))
-                    else:
-                        db.executemany(STATEMENTS[kind], rows)
-            db.execute("COMMIT")
-            return
-        except sqlite3.Error as error:
-            line = {"level": "error", "event": "store.commit_failed", "attempt": attempt, "error": str(error)}
-            print(msgspec.json.encode(line).decode(), file=sys.stderr, flush=True)
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            time.sleep(min(0.05 * 2**attempt, 1.0))
-    # Memory is ahead of a disk that refuses: the engine exits with us and reloads what is durable.
-    sys.exit(1)
 
 
 def move_to_history(db: sqlite3.Connection, ids: list[int]) -> None:

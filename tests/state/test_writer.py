@@ -14,6 +14,7 @@ from aaa.engine.retention import Retention
 from aaa.limits import RETENTION_INTERVAL_S, RETENTION_SLICE_COUNT, WRITER_COMMIT_RETRIES_MAX
 from aaa.model.accounting import Status
 from aaa.state import schema, writer
+from aaa.state.recent import Recent, replay
 from tests.e2e.peers import RunningServer, nas
 from tests.state.test_kill import children
 from tests.state.world import AT, World, database
@@ -63,16 +64,106 @@ def test_commit_that_fails_once_is_tried_again_and_one_that_goes_on_failing_ends
     row = ("key", "x" * 100_000)
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
     monkeypatch.setattr(writer.time, "sleep", lambda _: db.execute("PRAGMA max_page_count = 100000"))
-    writer.commit(db, [[(schema.Row.META, [row])]])
+    committer = writer.Writer(db)
+    committer.commit([group(schema.Row.META, row)])
     assert count(db, "meta") == 1
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
     monkeypatch.setattr(writer.time, "sleep", slept.append)
     with pytest.raises(SystemExit) as ended:
-        writer.commit(db, [[(schema.Row.META, [("other", "x" * 100_000)])]])
+        committer.commit([group(schema.Row.META, ("other", "x" * 100_000))])
     assert ended.value.code == 1
     assert len(slept) == WRITER_COMMIT_RETRIES_MAX
     assert "full" in capfd.readouterr().err
     assert count(db, "meta") == 1
+
+
+def group(kind, *rows):
+    """One group as it comes from the engine."""
+    return [(int(kind), msgspec.Raw(msgspec.msgpack.encode(rows)))]
+
+
+def usage(no, octets):
+    return group(schema.Row.USAGE, (no, 0.0, 1.0, octets, 0))
+
+
+def usages(db):
+    return dict(db.execute("SELECT service, input_octets FROM usage"))
+
+
+def test_balances_are_durable_in_the_log_before_they_are_in_their_table():
+    db = database()
+    committer = writer.Writer(db)
+    committer.commit([usage(1, 10), usage(2, 20)])
+    committer.commit([usage(1, 11)])
+    assert usages(db) == {}
+    assert count(db, "recent") == 2
+    assert replay(db) == 2
+    assert usages(db) == {1: 11, 2: 20}
+    assert count(db, "recent") == 0
+
+
+def test_a_fold_writes_slices_of_newest_rows_and_then_cuts_the_log():
+    db = database()
+    committer = writer.Writer(db, Recent(keys_max=4, slice_count=3))
+    for no in range(1, 5):
+        committer.commit([usage(no, no)])
+    committer.commit([usage(2, 22)])  # due now: this commit writes the first slice
+    assert usages(db) == {1: 1, 2: 22, 3: 3}
+    committer.commit([usage(9, 9)])
+    assert usages(db) == {1: 1, 2: 22, 3: 3, 4: 4}
+    assert count(db, "recent") == 6
+    committer.commit([])
+    assert db.execute("SELECT seq FROM recent").fetchall() == [(5,), (6,)], "what came since the fold began stays"
+    assert not committer.recent.folding
+    assert replay(db) == 2
+    assert usages(db) == {1: 1, 2: 22, 3: 3, 4: 4, 9: 9}
+
+
+def test_a_quiet_store_is_folded_after_a_while(monkeypatch):
+    db = database()
+    committer = writer.Writer(db)
+    committer.commit([usage(1, 10)])
+    committer.idle()
+    assert usages(db) == {}
+    later = writer.time.monotonic() + writer.FOLD_INTERVAL_S
+    monkeypatch.setattr(writer.time, "monotonic", lambda: later)
+    committer.idle()
+    committer.idle()
+    assert usages(db) == {1: 10}
+    assert count(db, "recent") == 0
+
+
+def test_what_was_deleted_does_not_come_back_from_the_log():
+    db = database()
+    committer = writer.Writer(db)
+    committer.commit([usage(1, 10)])
+    committer.commit([group(schema.Row.USAGE_DELETE, (1,))])
+    assert replay(db) == 2
+    assert usages(db) == {}
+
+
+def test_a_commit_tried_again_still_moves_counters_to_the_history(monkeypatch):
+    world = World()
+    world.service()
+    world.report(Status.START)
+    world.disk.settle()
+    world.report(Status.STOP, at=600, time=600, input=10, output=20)
+    world.store.forget_session(world.session())
+    db = world.db
+    failures = [sqlite3.OperationalError("disk I/O error")]
+    monkeypatch.setattr(writer.time, "sleep", lambda _: None)
+    append = world.disk.writer.recent.append
+
+    def fail_once(*args):
+        append(*args)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(world.disk.writer.recent, "append", fail_once)
+    world.disk.settle()
+    assert db.execute("SELECT input_octets, output_octets FROM session_history").fetchall() == [(10, 20)]
+    assert count(db, "session") == 0
+    assert world.restart().store.sessions == {}
 
 
 def test_groups_split_anywhere_are_committed_and_the_last_is_acknowledged(tmp_path, monkeypatch):

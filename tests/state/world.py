@@ -13,6 +13,7 @@ from aaa.model.records import NasRecord, ServiceRecord, SessionRecord
 from aaa.state import schema, writer
 from aaa.state.entities import apply_operation
 from aaa.state.load import load
+from aaa.state.recent import Recent, replay
 from aaa.state.seal import Sealer
 from aaa.state.sessions import apply_accounting
 from aaa.state.store import Store
@@ -30,12 +31,13 @@ class Disk:
         self.db = db
         self.acks: list[bytes] = []
         self.groups = 0
-        self._decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[int, list[list[Any]]]]])
+        # Small folds, so that every test has some under way.
+        self.writer = writer.Writer(db, Recent(keys_max=5, slice_count=2))
         store.journal.transport = self
 
     def write(self, data: bytes) -> None:
-        number, rows = self._decoder.decode(data[4:])
-        writer.commit(self.db, [rows])
+        number, group = writer.FRAME.decode(data[4:])
+        self.writer.commit([group])
         self.groups += 1
         self.acks.append(number.to_bytes(8, "big"))
 
@@ -50,7 +52,6 @@ class Disk:
 def database(path: str = ":memory:") -> sqlite3.Connection:
     db = schema.connect(path)
     schema.migrate(db)
-    writer.prepare(db)
     return db
 
 
@@ -60,6 +61,7 @@ class World:
     def __init__(self, db: sqlite3.Connection | None = None) -> None:
         self.db = database() if db is None else db
         self.store = Store(Sealer(KEY))
+        replay(self.db)
         load(self.store, self.db, AT)
         self.disk = Disk(self.store, self.db)
 
