@@ -51,11 +51,14 @@ class Addresses:
     ) -> bool:
         """Fill in the outcome's addresses and the session's; False when a pool is exhausted or not for this NAS."""
         body = service.body
+        if attempt.nas.garden_pool and decision.body.walled_garden:
+            # Behind the garden everybody has an address of the garden's, or there would be no wall.
+            return True
         if body.static_ip is not None:
             outcome.framed_ip = session.framed_ip = ip_address(body.static_ip).packed
         if body.static_prefix is not None:
             outcome.delegated_prefix = session.delegated_prefix = prefix_octets(body.static_prefix)
-        if decision.pool is None or (attempt.nas.garden_pool and decision.body.walled_garden):
+        if decision.pool is None:
             return True
         pools = self.pools.named(decision.pool)
         if not pools:

@@ -21,6 +21,7 @@ cdef int DENIED
 cdef int TOO_MANY_SESSIONS
 cdef int NO_ADDRESS
 cdef long long TIMEOUT_MAX_S
+cdef double CLOCK_BACK_S
 
 cdef class Authorizer:
     cdef public object store
@@ -40,9 +41,11 @@ cdef class Authorizer:
                    method=int, password=bytes, outcome=Outcome, proof=tuple, hashed=bytes)
     cpdef Outcome authorize_one(self, Attempt attempt)
     @cython.locals(at=double, live=Live, decision=DecisionRecord, outcome=Outcome, limit=long, interim=long,
-                   spread=cython.longlong, timeout=cython.longlong, remaining=cython.longlong, held=SessionRecord)
+                   spread=cython.longlong, timeout=cython.longlong, latest=double, ends_at=double,
+                   held=SessionRecord)
     cpdef Outcome admit(self, Attempt attempt, ServiceRecord service)
     cpdef Outcome fail(self, Attempt attempt, ServiceRecord service)
+    cpdef bint is_locked(self, Live live, double at) except -1
     cpdef CredentialRecord find_password(self, NasRecord nas, bytes name)
 
 cdef Outcome refuse(int cause, str message, ServiceRecord service)

@@ -14,10 +14,11 @@ from aaa.credential.identity import (
     mschapv2_user_name,
     normalize_mac,
     normalize_user_name,
-    show_circuit,
+    parse_circuit,
     split_realm,
 )
 from aaa.credential.verifier import (
+    CredentialError,
     Scheme,
     Verifier,
     is_slow,
@@ -33,7 +34,7 @@ from aaa.engine.decisions import Decisions
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.entities import Lock
 from aaa.model.method import Method
-from aaa.model.records import PENDING, CredentialRecord, Live, NasRecord, ServiceRecord, SessionRecord
+from aaa.model.records import NEVER, PENDING, CredentialRecord, Live, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.store import Store
 
 ACCEPT = int(Verdict.ACCEPT)
@@ -60,6 +61,9 @@ BAD_LOGIN = "Unknown user or wrong password"
 """One text for both, so that a login tells nobody which user names exist."""
 TIMEOUT_MAX_S = 2**32 - 1
 """The longest Session-Timeout that its attribute holds."""
+CLOCK_BACK_S = 60.0
+"""Rows that left their batch look back a little. A moment further ahead is from before the clock was set back: it
+counts for nothing, rather than until the clock has caught up."""
 
 
 class AccessSettings(Struct, frozen=True):
@@ -113,10 +117,10 @@ class Authorizer:
             return self.authorize_place(attempt)
         service = credential.service
         live = service.live
-        if live is not None and live.locked_until > attempt.at:
+        if live is not None and live.locked_until > attempt.at and self.is_locked(live, attempt.at):
             return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
         if self.nas_failures_max and nas.failures >= self.nas_failures_max:
-            if attempt.at - nas.window_at < self.settings.password_window_s:
+            if self.is_in_window(nas.window_at, attempt.at):
                 return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
             nas.failures = 0
         verifier: Verifier = credential.verifier  # type: ignore[assignment]
@@ -168,6 +172,9 @@ class Authorizer:
         assert service is not None
         if self.store.services_by_no.get(service.no) is not service:
             return refuse(UNKNOWN_USER, BAD_LOGIN, None)
+        if service.live is not None and self.is_locked(service.live, attempt.at):
+            # Many guesses may be under way at once: the limit holds for those behind it too.
+            return refuse(LOCKED_OUT, "Too many wrong passwords, try again later", service)
         if not proved:
             return self.fail(attempt, service)
         return self.admit(attempt, service)
@@ -176,12 +183,12 @@ class Authorizer:
 
     def find_password(self, nas: NasRecord, name: bytes) -> CredentialRecord | None:
         """The password credential of a user name that is in no index as it stands: normalised."""
-        if self.simple_names and not (name and name[-1] <= 32):
+        if self.simple_names and not (name and (name[-1] <= 32 or name[0] <= 32)):
             return None
         index = nas.passwords
         settings = self.settings
         if settings.username_trim:
-            name = normalize_user_name(name).lstrip()
+            name = normalize_user_name(name).lstrip(b"\0 ")
         if settings.username_lower:
             name = name.lower()
         credential = index.get(name)
@@ -253,7 +260,7 @@ class Authorizer:
         """A wrong or missing proof; counted against the service and the NAS."""
         settings = self.settings
         nas = attempt.nas
-        if attempt.at - nas.window_at >= settings.password_window_s:
+        if not self.is_in_window(nas.window_at, attempt.at):
             nas.window_at = attempt.at
             nas.failures = 0
         nas.failures += 1
@@ -261,7 +268,7 @@ class Authorizer:
             return refuse(UNKNOWN_USER, BAD_LOGIN, None)
         if settings.password_failures:
             live = self.store.live(service)
-            if attempt.at - live.failed_at >= settings.password_window_s:
+            if not self.is_in_window(live.failed_at, attempt.at):
                 live.failures = 0
                 live.failed_at = attempt.at
             live.failures += 1
@@ -269,6 +276,14 @@ class Authorizer:
                 live.locked_until = attempt.at + settings.lockout_s
                 live.failures = 0
         return refuse(WRONG_PASSWORD, BAD_LOGIN, service)
+
+    def is_in_window(self, since: float, at: float) -> bool:
+        """Whether failures counted since then still count."""
+        return -CLOCK_BACK_S < at - since < self.settings.password_window_s
+
+    def is_locked(self, live: Live, at: float) -> bool:
+        """Whether too many wrong passwords were given lately."""
+        return 0 < live.locked_until - at < self.settings.lockout_s + CLOCK_BACK_S
 
     # May it
 
@@ -300,9 +315,11 @@ class Authorizer:
             interim += int(interim * self.interim_jitter * spread / 1000)
         outcome.interim_interval_s = max(interim, attempt.nas.interim_minimum_s)
         timeout = decision.session_timeout_s
-        if service.decided_until < at + (timeout or TIMEOUT_MAX_S) and self.ends_then(service):
-            remaining = max(1, int(service.decided_until - at))
-            timeout = min(timeout, remaining) if timeout else remaining
+        latest = at + (timeout or TIMEOUT_MAX_S)
+        if service.decided_until < latest:
+            ends_at = self.ends_at(service, latest)
+            if ends_at < latest:
+                timeout = max(1, int(ends_at - at))
         outcome.session_timeout_s = timeout
         if limit or decision.pool is not None or body.static_ip is not None or body.static_prefix is not None:
             held = self.reserve(attempt, service, outcome)
@@ -312,9 +329,18 @@ class Authorizer:
                 return refuse(NO_ADDRESS, "No address is free, please try again later", service)
         return outcome
 
-    def ends_then(self, service: ServiceRecord) -> bool:
-        """Whether the service stops when the decision's time is over (expiry), rather than changes."""
-        return not self.decisions.explain(service, service.decided_until).grant
+    def ends_at(self, service: ServiceRecord, latest: float) -> float:
+        """When time alone stops the service (expiry, the end of grace) rather than changes it; `latest` if not before.
+
+        Few steps: each goes to the next of the service's own moments.
+        """
+        at = service.decided_until
+        while at < latest:
+            then = self.decisions.explain(service, at)
+            if not then.grant:
+                return at
+            at = NEVER if then.valid_until is None else then.valid_until
+        return latest
 
     def make_room(self, attempt: Attempt, live: Live, limit: int) -> bool:
         """Whether one more login fits. Ghosts do not count: silent ones, and those the same place comes back for."""
@@ -323,7 +349,8 @@ class Authorizer:
         mac = normalize_mac(attempt.calling_station) if attempt.calling_station else None
         for session in list(live.sessions):
             if session.state == PENDING:
-                if at - session.authorised_at > PENDING_S or self.same_place(session, attempt, mac):
+                waited = at - session.authorised_at
+                if not -CLOCK_BACK_S < waited <= PENDING_S or self.same_place(session, attempt, mac):
                     self.drop_pending(session)
                     continue
             elif self.is_stale(session, at) or self.same_place(session, attempt, mac):
@@ -341,9 +368,9 @@ class Authorizer:
         return True
 
     def is_stale(self, session: SessionRecord, at: float) -> bool:
-        """Whether the session missed so many interims that it is taken for dead."""
+        """Whether the session missed so many interims that it is taken for dead; not every NAS sends any."""
         silence = at - session.heard_at
-        if session.interim_interval_s:
+        if session.interim_interval_s and session.session_time_s:
             return silence > session.interim_interval_s * self.settings.missed_interims
         return silence > self.settings.session_silence_s
 
@@ -351,8 +378,11 @@ class Authorizer:
         """Whether the attempt comes from where the session is: it has been lost and is being replaced."""
         if session.nas is not attempt.nas:
             return False
-        if mac is not None and session.calling_station is not None:
-            return mac == normalize_mac(session.calling_station)
+        if session.calling_station and attempt.calling_station:
+            if session.calling_station == attempt.calling_station:
+                return True
+            if mac is not None:
+                return mac == normalize_mac(session.calling_station)
         if attempt.circuit_id is not None and session.circuit_id is not None:
             return attempt.circuit_id == session.circuit_id and attempt.remote_id == session.remote_id
         return attempt.nas_port_id is not None and attempt.nas_port_id == session.nas_port_id
@@ -393,8 +423,8 @@ def lock_allows(lock: Lock, attempt: Attempt) -> bool:
     if lock.port and (attempt.nas_port_id is None or text(attempt.nas_port_id) not in lock.port):
         return False
     if lock.circuit:
-        circuits = {show_circuit(octets) for octets in (attempt.circuit_id, attempt.remote_id) if octets}
-        if circuits.isdisjoint(lock.circuit):
+        circuits = {octets for octets in (attempt.circuit_id, attempt.remote_id) if octets}
+        if circuits.isdisjoint(map(circuit_octets, lock.circuit)):
             return False
     macs = lock.mac + lock.device
     if macs:
@@ -402,6 +432,14 @@ def lock_allows(lock: Lock, attempt: Attempt) -> bool:
         if mac is None or mac not in {normalize_mac(allowed.encode()) for allowed in macs}:
             return False
     return True
+
+
+def circuit_octets(text: str) -> bytes:
+    """What a pushed circuit looks like on the wire; b"", which is no circuit, for a text that is none."""
+    try:
+        return parse_circuit(text)
+    except CredentialError:
+        return b""
 
 
 def text(octets: bytes) -> str:

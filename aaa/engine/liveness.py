@@ -57,6 +57,9 @@ class Liveness:
 
     def look_at(self, session: SessionRecord, at: float) -> None:
         """Close a silent session, drop a reservation nobody used, move a long ended session to the history."""
+        # The clock was set back: silence counts from now.
+        session.heard_at = min(session.heard_at, at)
+        session.authorised_at = min(session.authorised_at, at)
         if session.state == PENDING:
             if at - session.authorised_at > PENDING_S:
                 self.store.sessions.pop(session.id, None)
@@ -79,7 +82,8 @@ class Liveness:
     def look_at_nases(self, at: float) -> None:
         """nas.down and nas.up, each once."""
         for nas in self.store.nases.values():
-            heard = nas.last_accounting_at
+            heard = nas.last_accounting_at = min(nas.last_accounting_at, at)
+            nas.down_at = min(nas.down_at, at)
             if not heard or not self.nas_silence_s:
                 continue
             silent = at - heard > self.nas_silence_s
