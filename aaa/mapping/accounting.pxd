@@ -29,6 +29,8 @@ cdef int FRAMED_IPV6_ADDRESS
 cdef int ADSL_FORUM
 cdef int AGENT_CIRCUIT_ID
 cdef int AGENT_REMOTE_ID
+cdef long long INTEGER_MAX
+cdef long long GIGAWORDS_MAX
 cdef int DELAY_MAX_S
 cdef double EVENT_AGE_MAX_S
 cdef double EVENT_AHEAD_MAX_S
@@ -38,8 +40,9 @@ cdef class AccountingMapping:
     cdef public TokenKey token_key
 
     cpdef list to_records(self, list requests, double at)
-    @cython.locals(packet=Packet, nas=NasRecord, key=bytes, name=bytes, address=bytes, record=AccountingRecord)
+    @cython.locals(packet=Packet, nas=NasRecord, status=cython.longlong, key=bytes, name=bytes, address=bytes, record=AccountingRecord)
     cpdef AccountingRecord to_record(self, Request request, double at)
+    @cython.locals(delay=cython.longlong, stamp=cython.longlong)
     cpdef double event_time(self, Packet packet, NasRecord nas, double at) except? -1
     @cython.locals(received=cython.longlong, sent=cython.longlong)
     cpdef object read_octets(self, Packet packet, AccountingRecord record, NasRecord nas)
@@ -47,3 +50,6 @@ cdef class AccountingMapping:
     cpdef object read_vendor(self, Packet packet, AccountingRecord record)
 
 cdef bytes prefix(bytes value)
+cdef long long integer(Packet packet, int number) except? -1
+cdef long long vendor_integer(Packet packet, long long vendor, long long number) except? -1
+cdef long long gigawords(long long count) except? -1

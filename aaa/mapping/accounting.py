@@ -41,6 +41,9 @@ HUAWEI_IPV6 = (144, 145, 148, 149)
 CISCO = 9
 CISCO_SERVICE_INFO = 251
 
+INTEGER_MAX = 0xFFFFFFFF
+GIGAWORDS_MAX = 1 << 29
+"""Above any counter that is taken for one; two of them, IPv4's and IPv6's, still make a signed number of 64 bits."""
 DELAY_MAX_S = 86_400
 EVENT_AGE_MAX_S = 86_400.0
 """An Event-Timestamp further in the past is a clock that is wrong, not a report that is late."""
@@ -62,11 +65,11 @@ class AccountingMapping:
     def to_record(self, request: Request, at: float) -> AccountingRecord:
         packet = request.packet
         nas: NasRecord = request.source.nas
-        status = packet.get_integer(ACCT_STATUS_TYPE)
+        status = integer(packet, ACCT_STATUS_TYPE)
         key = packet.get(ACCT_SESSION_ID)
         record = AccountingRecord(
             nas,
-            0 if status is None else status & 0xFFFF,
+            status if 0 <= status <= 0xFFFF else 0,
             b"" if key is None else key,
             self.event_time(packet, nas, at),
             at,
@@ -74,12 +77,10 @@ class AccountingMapping:
         name = packet.get(USER_NAME)
         if name is not None:
             record.user_name = name
-        value = packet.get_integer(ACCT_SESSION_TIME)
-        if value is not None:
-            record.session_time_s = value
+        record.session_time_s = integer(packet, ACCT_SESSION_TIME)
         self.read_octets(packet, record, nas)
         if packet.has(ACCT_TERMINATE_CAUSE):
-            record.terminate_cause = (packet.get_integer(ACCT_TERMINATE_CAUSE) or 0) & 0x7FFFFFFF
+            record.terminate_cause = max(integer(packet, ACCT_TERMINATE_CAUSE), 0) & 0x7FFFFFFF
         record.calling_station = packet.get(CALLING_STATION_ID)
         record.called_station = packet.get(CALLED_STATION_ID)
         record.nas_port_id = packet.get(NAS_PORT_ID)
@@ -103,27 +104,32 @@ class AccountingMapping:
 
     def event_time(self, packet: Packet, nas: NasRecord, at: float) -> float:
         """When it happened: arrival less Acct-Delay-Time, or Event-Timestamp where that is believable."""
-        delay = packet.get_integer(ACCT_DELAY_TIME)
+        delay = integer(packet, ACCT_DELAY_TIME)
         if packet.has(EVENT_TIMESTAMP) and nas.trust_event_time:
-            stamp = packet.get_integer(EVENT_TIMESTAMP)
-            if stamp is not None and at - EVENT_AGE_MAX_S < stamp < at + EVENT_AHEAD_MAX_S:
+            stamp = integer(packet, EVENT_TIMESTAMP)
+            if at - EVENT_AGE_MAX_S < stamp < at + EVENT_AHEAD_MAX_S:
                 return min(float(stamp), at)
-        if delay is not None and 0 < delay <= DELAY_MAX_S:
+        if 0 < delay <= DELAY_MAX_S:
             return at - delay
         return at
 
     def read_octets(self, packet: Packet, record: AccountingRecord, nas: NasRecord) -> None:
-        """Counters with their Gigawords (RFC 2869 §5.1); input is from the subscriber unless the NAS has it swapped."""
-        input_octets = packet.get_integer(ACCT_INPUT_OCTETS)
-        output_octets = packet.get_integer(ACCT_OUTPUT_OCTETS)
-        received = -1 if input_octets is None else input_octets
-        sent = -1 if output_octets is None else output_octets
+        """Counters with their Gigawords (RFC 2869 §5.1), and what a vendor counts apart; input is from the subscriber
+        unless the NAS has it swapped."""
+        received = integer(packet, ACCT_INPUT_OCTETS)
+        sent = integer(packet, ACCT_OUTPUT_OCTETS)
         if packet.has(ACCT_INPUT_GIGAWORDS) or packet.has(ACCT_OUTPUT_GIGAWORDS):
             record.wide = True
             if received >= 0:
-                received += ((packet.get_integer(ACCT_INPUT_GIGAWORDS) or 0) & 0x7FFFFFFF) << 32
+                received += gigawords(integer(packet, ACCT_INPUT_GIGAWORDS))
             if sent >= 0:
-                sent += ((packet.get_integer(ACCT_OUTPUT_GIGAWORDS) or 0) & 0x7FFFFFFF) << 32
+                sent += gigawords(integer(packet, ACCT_OUTPUT_GIGAWORDS))
+        if nas.family == "huawei" and packet.has(VENDOR_SPECIFIC):
+            apart = [vendor_integer(packet, HUAWEI, number) for number in HUAWEI_IPV6]
+            if received >= 0:
+                received += apart[0] + gigawords(apart[2])
+            if sent >= 0:
+                sent += apart[1] + gigawords(apart[3])
         if nas.swap_octets:
             received, sent = sent, received
         record.input_octets = received
@@ -141,7 +147,7 @@ class AccountingMapping:
             record.token_session, record.token_service = numbers[0], numbers[1]
 
     def read_vendor(self, packet: Packet, record: AccountingRecord) -> None:
-        """Line ids, services inside a session, counters that a vendor keeps apart."""
+        """Line ids, and services inside a session."""
         record.circuit_id = packet.get_vendor(ADSL_FORUM, AGENT_CIRCUIT_ID)
         record.remote_id = packet.get_vendor(ADSL_FORUM, AGENT_REMOTE_ID)
         family = record.nas.family
@@ -150,10 +156,6 @@ class AccountingMapping:
         elif family == "cisco":
             service = packet.get_vendor(CISCO, CISCO_SERVICE_INFO)
             record.service_session = service is not None and service[:1] == b"N"
-        elif family == "huawei" and record.input_octets >= 0:
-            octets = [packet.get_vendor_integer(HUAWEI, number) or 0 for number in HUAWEI_IPV6]
-            record.input_octets += octets[0] + (octets[2] << 32)
-            record.output_octets += octets[1] + (octets[3] << 32)
 
 
 def prefix(value: bytes | None) -> bytes | None:
@@ -161,3 +163,20 @@ def prefix(value: bytes | None) -> bytes | None:
     if value is None or not 2 <= len(value) <= 18 or value[1] > 128:
         return None
     return value[1:] + bytes(18 - len(value))
+
+
+def integer(packet: Packet, number: int) -> int:
+    """The attribute's number; -1 where it is absent, or more than its 32 bits hold."""
+    value = packet.get_integer(number)
+    return value if value is not None and value <= INTEGER_MAX else -1
+
+
+def vendor_integer(packet: Packet, vendor: int, number: int) -> int:
+    """The same of a vendor's attribute; 0 where there is none."""
+    value = packet.get_vendor_integer(vendor, number)
+    return value if value is not None and value <= INTEGER_MAX else 0
+
+
+def gigawords(count: int) -> int:
+    """Octets of a Gigawords attribute."""
+    return min(max(count, 0), GIGAWORDS_MAX) << 32
