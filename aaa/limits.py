@@ -4,6 +4,7 @@ CONFIG_FILE_BYTES_MAX = 16 << 20  # bytes; Bound: a [[nas]] entry is about 200, 
 SECRET_FILE_BYTES_MAX = 4096  # bytes; Bound: a secret is a line, a larger file is a mistake in the path
 
 CLIENT_CACHE_COUNT_MAX = 65_536  # addresses; Bound: about 8 MiB; past it the prefix lookup is paid again
+NASES_COUNT_MAX = 65_536  # NAS records; Bound: about 40 MiB; a forged source of a wide prefix may ask unsigned for one
 UNKNOWN_SOURCES_COUNT = 1_024  # addresses; Bound: a spoofed flood fills a table, not the memory
 POSTURE_SOURCES_COUNT_MAX = 65_536  # addresses; Bound: about 16 MiB, above any NAS count behind shared prefixes
 

@@ -74,11 +74,6 @@ class Decisions:
             decision = self.interned[bare] = DecisionRecord(bare)
         return decision
 
-    def forget_renderings(self) -> None:
-        """What NASes are told has changed, not what is decided."""
-        for decision in self.interned.values():
-            decision.rendered.clear()
-
     def explain(self, service: ServiceRecord, at: float) -> Decision:
         """The decision at any moment, with its trace and validity."""
         return decide(facts_of(service, at))

@@ -46,12 +46,14 @@ cdef bytes ENCRYPTION
 cdef class Rendered:
     cdef readonly bytes attributes
     cdef readonly unsigned int fingerprint
+    cdef readonly int generation
 
 @cython.final
 cdef class AccessMapping:
     cdef public object render
     cdef public TokenKey token_key
     cdef public int salt
+    cdef public int generation
 
     @cython.locals(attempts=list, request=Request)
     cpdef list to_attempts(self, list requests, double at)

@@ -95,10 +95,13 @@ class Rendered:
     attributes: bytes
     fingerprint: int
     """Names the decision in Class: CRC-32 of its JSON, the same after a restart."""
+    generation: int
+    """Of the configuration that it was made under."""
 
-    def __init__(self, attributes: bytes, fingerprint: int) -> None:
+    def __init__(self, attributes: bytes, fingerprint: int, generation: int) -> None:
         self.attributes = attributes
         self.fingerprint = fingerprint
+        self.generation = generation
 
 
 class AccessMapping:
@@ -107,12 +110,18 @@ class AccessMapping:
     render: Callable[[Decision, str], bytes]
     token_key: TokenKey
     salt: int
+    generation: int
 
     def __init__(self, render: Callable[[Decision, str], bytes], token_key: TokenKey) -> None:
         """render: attributes of a decision for a [[nas]] by name, without what depends on the session."""
         self.render = render
         self.token_key = token_key
         self.salt = int.from_bytes(os.urandom(2), "big")
+        self.generation = 0
+
+    def forget_renderings(self) -> None:
+        """What NASes are told has changed, not what is decided."""
+        self.generation += 1
 
     def to_attempts(self, requests: list[Request], at: float) -> list[Attempt]:
         """One attempt per request, same order."""
@@ -201,7 +210,7 @@ class AccessMapping:
         assert decision is not None
         assert service is not None
         rendered: Rendered | None = decision.rendered.get(name)  # type: ignore[assignment]
-        if rendered is None:
+        if rendered is None or rendered.generation != self.generation:
             rendered = self.render_decision(decision, name)
         parts = [rendered.attributes]
         if packet.has(SERVICE_TYPE) and packet.get_integer(SERVICE_TYPE) == FRAMED:
@@ -227,7 +236,7 @@ class AccessMapping:
     def render_decision(self, decision: DecisionRecord, name: str) -> Rendered:
         """Render for a NAS and keep it with the decision, until the configuration changes."""
         body = decision.body
-        rendered = Rendered(self.render(body, name), zlib.crc32(msgspec.json.encode(body)))
+        rendered = Rendered(self.render(body, name), zlib.crc32(msgspec.json.encode(body)), self.generation)
         decision.rendered[name] = rendered
         return rendered
 

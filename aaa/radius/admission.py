@@ -57,7 +57,7 @@ class Source:
     client: Client
     counters: list[int]
     nas: Any
-    """The neutral NAS record that mapping hands to the engine."""
+    """The neutral NAS record that mapping hands to the engine; None until a packet was verified."""
     secret: Secret
     """The secret this source was last seen to use; the only one outside a rotation."""
     rotating: bool
@@ -67,7 +67,7 @@ class Source:
     without_count: int
     proxy_state: bool
 
-    def __init__(self, address: bytes, client: Client, nas: Any) -> None:
+    def __init__(self, address: bytes, client: Client, nas: Any = None) -> None:
         self.address = address
         self.client = client
         self.counters = client.counters
@@ -121,7 +121,9 @@ class Admission:
         response_budget_s: float,
         nas_of: Callable[[Client, bytes], Any],
     ) -> None:
-        """code: the request this port serves besides Status-Server. nas_of: the NAS record of a client's address."""
+        """code: the request this port serves besides Status-Server. nas_of: the NAS record of a client's address; None
+        where there are too many.
+        """
         self.clients = clients
         self.duplicates = duplicates
         self.code = code
@@ -201,6 +203,11 @@ class Admission:
                             else COUNT_MISSING_MESSAGE_AUTHENTICATOR,
                         )
 
+        if source.nas is None:
+            # Not before: forged sources of a wide prefix would leave a record each.
+            source.nas = self.nas_of(source.client, source.address)
+            if source.nas is None:
+                return self.refuse(counters, UNKNOWN_SOURCE, COUNT_DROPPED)
         kept = self.duplicates.check(packet, now)
         if isinstance(kept, bytes):
             counters[COUNT_DUPLICATES] += 1
@@ -281,13 +288,13 @@ class Admission:
             if client is not None:
                 if len(self.identified) >= CLIENT_CACHE_COUNT_MAX:
                     self.identified.clear()
-                source = self.identified[address, identifier] = Source(address, client, self.nas_of(client, address))
+                source = self.identified[address, identifier] = Source(address, client)
                 return source
         elif found is not None:
             if len(self.sources) >= CLIENT_CACHE_COUNT_MAX:
                 self.learn(at)
                 self.sources.clear()
-            source = self.sources[address] = Source(address, found, self.nas_of(found, address))
+            source = self.sources[address] = Source(address, found)
             return source
         self.clients.note_unknown(address, packet.code, packet.get(NAS_IDENTIFIER), at)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from ipaddress import ip_address
 from typing import Final
 
 import asyncio_dgram
@@ -26,6 +27,14 @@ SESSION_NOT_FOUND: Final = 503
 
 WAITS_S: Final = (1.0, 2.0, 4.0)
 """Patience before each retransmission and before giving up: the same packet each time, which NASes deduplicate."""
+
+
+def packed(address: str) -> bytes:
+    """Octets of an address; b"" for what is none."""
+    try:
+        return ip_address(address).packed
+    except ValueError:
+        return b""
 
 
 class Disconnector:
@@ -69,7 +78,8 @@ class Disconnector:
         The keys are Acct-Session-Id, User-Name and Framed-IP-Address as the NAS itself reported them.
         """
         client = self._clients.by_name[session.nas.client_name]
-        secret = client.secrets[0]
+        # During a rotation: the secret that this NAS has been seen to use.
+        secret = client.current_secrets.get(packed(session.nas.address), client.secrets[0])
         keys = attribute(ACCT_SESSION_ID, session.key)
         if session.user_name:
             keys += attribute(USER_NAME, session.user_name)

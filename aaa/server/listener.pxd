@@ -52,7 +52,7 @@ cdef class AccessPort(Port):
     @cython.locals(request=Request, outcome=Outcome, packet=Packet, source=Source, index=int, replies=list,
                    duplicates=DuplicateCache, causes=list, payload=bytes, answered=list, statistics=Statistics,
                    sent_ns=cython.longlong)
-    cpdef object finish(self, list requests, list attempts, list outcomes, list datagrams, double now)
+    cpdef object finish(self, list requests, list attempts, list outcomes, list datagrams, double now, double arrived)
 
 cdef class AccountingPort(Port):
     cdef public object mapping
@@ -70,5 +70,6 @@ cdef int STATUS_SERVER
 cdef int ACCEPT
 cdef int REJECT
 cdef int SLOW
+cdef int UNKNOWN_SOURCE
 cdef int OVERLOAD
 cdef int RESPONSE_TOO_LONG

@@ -36,6 +36,7 @@ STATUS_SERVER = 12
 ACCEPT = int(Verdict.ACCEPT)
 REJECT = int(Verdict.REJECT)
 SLOW = int(Verdict.SLOW)
+UNKNOWN_SOURCE = int(DropReason.UNKNOWN_SOURCE)
 OVERLOAD = int(DropReason.OVERLOAD)
 RESPONSE_TOO_LONG = int(DropReason.RESPONSE_TOO_LONG)
 
@@ -182,10 +183,12 @@ class AccessPort(Port):
         authorizer: Authorizer,
         journal: Journal,
         reject_delay_s: float,
-        check_slowly: Callable[[Attempt, Outcome, Callable[[bool], None]], bool],
+        check_slowly: Callable[[Attempt, Outcome, Callable[[bool | None], None]], bool],
         note_reject: Callable[[Request, Attempt, Outcome], None],
     ) -> None:
-        """check_slowly: starts a slow password check and later calls back with its result; False when it cannot."""
+        """check_slowly: starts a slow password check and later calls back with its result, None when it came to none;
+        False when it cannot.
+        """
         super().__init__(socket, admission, statistics, status_attributes)
         self.mapping = mapping
         self.authorizer = authorizer
@@ -214,7 +217,7 @@ class AccessPort(Port):
         if fresh:
             attempts = self.mapping.to_attempts(fresh, at)
             outcomes = self.authorizer.authorize(attempts)
-            self.finish(fresh, attempts, outcomes, datagrams, now)
+            self.finish(fresh, attempts, outcomes, datagrams, now, now)
         elif datagrams:
             self.send(datagrams)
 
@@ -225,6 +228,7 @@ class AccessPort(Port):
         outcomes: list[Outcome],
         datagrams: list[Datagram],
         now: float,
+        arrived: float,
     ) -> None:
         """Turn outcomes into signed answers: sent with `datagrams` at once, or kept for later."""
         replies = self.mapping.to_replies(requests, attempts, outcomes)
@@ -258,8 +262,8 @@ class AccessPort(Port):
                 causes[outcome.cause] += 1
                 self.note_reject(request, attempts[index], outcome)
                 if self.reject_delay_s > 0 and len(self.delayed) < DELAYED_REJECTS_MAX:
-                    due = now + self.reject_delay_s
-                    self.delayed.append(Answer(request.detach(), payload, packet.reply(payload), due))
+                    due = arrived + self.reject_delay_s
+                    self.delay(Answer(request.detach(), payload, packet.reply(payload), due))
                 else:
                     duplicates.keep(packet, payload, now)
                     datagrams.append(packet.reply(payload))
@@ -267,7 +271,7 @@ class AccessPort(Port):
             elif outcome.verdict == SLOW:
                 kept = request.detach()
                 if not self.check_slowly(
-                    attempts[index], outcome, partial(self.resume, kept, attempts[index], outcome)
+                    attempts[index], outcome, partial(self.resume, kept, attempts[index], outcome, arrived)
                 ):
                     self.admission.drops[OVERLOAD] += 1
                     duplicates.forget(packet)
@@ -277,11 +281,24 @@ class AccessPort(Port):
             for request in answered:
                 statistics.observe(request.packet.received_ns, sent_ns)
 
-    def resume(self, request: Request, attempt: Attempt, pending: Outcome, proved: bool) -> None:
-        """A slow check is done: the row finishes alone."""
+    def resume(self, request: Request, attempt: Attempt, pending: Outcome, arrived: float, proved: bool | None) -> None:
+        """A slow check is done: the row finishes alone; silently where the check was given up, or the NAS is gone."""
+        admission = self.admission
+        if proved is None or request.source.client.name not in admission.clients.by_name:
+            admission.drops[OVERLOAD if proved is None else UNKNOWN_SOURCE] += 1
+            admission.duplicates.forget(request.packet)
+            return
         outcome = self.authorizer.resume(attempt, pending, proved)
-        self.finish([request], [attempt], [outcome], [], time.monotonic())
+        self.finish([request], [attempt], [outcome], [], time.monotonic(), arrived)
         self.journal.flush()
+
+    def delay(self, answer: Answer) -> None:
+        """Keep a reject until it is due, in that order: how long its password was hashed does not show."""
+        delayed = self.delayed
+        position = len(delayed)
+        while position and delayed[position - 1].due > answer.due:
+            position -= 1
+        delayed.insert(position, answer)
 
     def release_rejects(self, now: float) -> None:
         """Send the delayed rejects that are due; called by a timer."""

@@ -30,7 +30,7 @@ from aaa.engine.decisions import Decisions
 from aaa.engine.liveness import Liveness
 from aaa.engine.retention import Retention
 from aaa.errors import AaaError, ConfigError, StoreError
-from aaa.limits import SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
+from aaa.limits import NASES_COUNT_MAX, SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
 from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
@@ -119,7 +119,7 @@ class Server:
         self.accounting_mapping = AccountingMapping(self.token_key)
         self.access_statistics = Statistics()
         self.accounting_statistics = Statistics()
-        self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue)
+        self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
         self.disconnector = Disconnector(self.clients, self.log)
         self.liveness = Liveness(
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
@@ -165,12 +165,15 @@ class Server:
         packet = Packet.parse(bytes((2, 0)) + (20 + len(attributes)).to_bytes(2, "big") + bytes(16) + attributes)
         return self.prepared.dictionary.decode_packet(packet)
 
-    def nas_of(self, client: Client, address: bytes) -> NasRecord:
-        """The record of the NAS behind a source address."""
+    def nas_of(self, client: Client, address: bytes) -> NasRecord | None:
+        """The record of the NAS behind a source address; None where there are too many to learn of a new one."""
         text = format_address(address)
         networks = client.config.address
         single = len(networks) == 1 and "/" not in networks[0]
-        nas = self.store.nas(client.name if single else f"{client.name}/{text}", client.name)
+        name = client.name if single else f"{client.name}/{text}"
+        if not single and name not in self.store.nases and len(self.store.nases) >= NASES_COUNT_MAX:
+            return None
+        nas = self.store.nas(name, client.name)
         nas.address = text
         configure_nas(self.store, nas, client, self.prepared)
         return nas
@@ -278,15 +281,24 @@ class Server:
             # The kernel's buffer holds what comes meanwhile; what waits too long there is dropped as too late.
             loop = asyncio.get_running_loop()
             loop.remove_reader(port.socket.fd)
-            journal.when_durable(partial(loop.add_reader, port.socket.fd, partial(self.on_readable, port)))
+            journal.when_durable(partial(self.read_again, port))
             return
         port.on_readable()
         journal.flush()
         if self.authorizer.displaced:
-            displaced = self.authorizer.displaced
-            self.authorizer.displaced = []
-            for session in displaced:
-                self.disconnector.disconnect(session)
+            self.disconnect_displaced()
+
+    def read_again(self, port: Port) -> None:
+        """The disk has caught up; unless the server stops."""
+        if not self.stopping.is_set():
+            asyncio.get_running_loop().add_reader(port.socket.fd, partial(self.on_readable, port))
+
+    def disconnect_displaced(self) -> None:
+        """Make the NAS end the sessions that a login has displaced."""
+        displaced = self.authorizer.displaced
+        self.authorizer.displaced = []
+        for session in displaced:
+            self.disconnector.disconnect(session)
 
     async def every(self, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` again and again."""
@@ -306,6 +318,7 @@ class Server:
         at = time.time()
         for port in self.ports:
             port.admission.learn(at)
+        self.disconnect_displaced()
         self.liveness.tick(at)
         self.retention.tick(at)
         self.store.journal.flush()
@@ -329,6 +342,8 @@ class Server:
             await self.http.stop(drain=self.exit_code == 0)
         if self.link is not None:
             if self.exit_code == 0:
+                await self.hashes.drain(self.prepared.config.radius.response_budget)
+                self.hashes.close()
                 for port in self.ports:
                     if isinstance(port, AccessPort):
                         port.release_rejects(float("inf"))
@@ -375,7 +390,8 @@ class Server:
         self.prepared = prepared
         self.clients.reconfigure(new.nas)
         self.clients.unknown_count = new.radius.unknown_sources
-        self.decisions.forget_renderings()
+        self.access_mapping.forget_renderings()
+        self.hashes.budget_s = new.radius.response_budget
         at = time.time()
         for port in self.ports:
             port.admission.reconfigure(at)
@@ -423,7 +439,7 @@ def configure_nas(store: Store, nas: NasRecord, client: Client, prepared: Prepar
     """Copy what the engine needs of a [[nas]] entry."""
     nas.family = client.family
     nas.operator = client.operator
-    nas.passwords = store.index_of("password", client.operator)
+    nas.passwords = store.index_of("password", client.operator) if client.allow_password else {}
     nas.allow_mac = client.allow_mac
     nas.allow_circuit = client.allow_circuit
     nas.enforce_adopted = client.adopt == "enforce"
