@@ -1,8 +1,8 @@
 """Rows that change often and all over their tables: logged in one place first, folded into the tables later.
 
 Every live session's counters and every service's balance change with each report, each on a page of its own. A group's
-rows of these kinds are therefore one row of the table `recent`; the newest row of each key is remembered, and when enough
-keys have gathered they are written to their tables in the order of their keys, so that one page takes many of them.
+rows of these kinds are therefore one row of the table `recent`; the newest row of each key is remembered, and when
+enough keys have gathered they are written to their tables in the order of their keys: one page takes many of them.
 Replaying the log from the start gives the same tables: rows are whole values, later ones supersede earlier ones.
 Knows kinds and keys of rows, not what they mean.
 """

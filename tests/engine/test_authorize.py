@@ -395,6 +395,31 @@ def test_an_exhausted_pool_refuses_and_leaves_nothing_behind() -> None:
     assert site.nas().live_count == 1
 
 
+def test_a_pool_is_only_for_the_nases_that_it_names_whatever_shares_its_name() -> None:
+    site = Site(
+        Pool(name="home", kind="ipv4", ranges=("192.0.2.0/29",), nas=("other",)),
+        Pool(name="home", kind="delegated", ranges=("2001:db8::/48",)),
+        Pool(name="closed", kind="ipv4", ranges=("198.51.100.0/29",), operator="mvno"),
+    )
+    site.service(plan={"pool": "home"})
+    here, there = site.login(), site.login(nas=site.nas("other"))
+    assert (here.framed_ip is None, here.delegated_prefix is None) == (True, False)
+    assert (there.framed_ip is None, there.delegated_prefix is None) == (False, False)
+    site.put("plan", "home", pool="closed")
+    assert result(site.login()) == Cause.NO_ADDRESS
+
+
+def test_nobody_is_displaced_by_a_login_that_gets_no_address() -> None:
+    site = Site(Pool(name="home", kind="ipv4", ranges=("192.0.2.1-192.0.2.2",)))
+    site.service(plan={"pool": "home", "simultaneous_use": 2})
+    nas = site.nas(limit_action="disconnect_oldest")
+    for station in (MAC, OTHER_MAC):
+        outcome = site.login(nas=nas, calling_station=station)
+        site.report(Status.START, key=station, token_session=outcome.session_id, calling_station=station)
+    assert result(site.login(nas=nas, calling_station=b"third")) == Cause.NO_ADDRESS
+    assert site.authorizer.displaced == []
+
+
 # Silence
 
 
@@ -414,3 +439,13 @@ def test_sessions_survive_a_clock_that_is_set_back_and_go_silent_from_there() ->
     assert session.state == ACTIVE
     watch.tick(AT + 181)
     assert session.state == ENDED
+
+
+def test_what_was_decided_in_the_future_does_not_hold_after_the_clock_was_set_back() -> None:
+    site = Site()
+    site.service(expires_at=AT + DAY)
+    watch = liveness(site)
+    watch.tick(AT + 2 * DAY)
+    assert result(site.login(at=2 * DAY)) == Cause.DENIED
+    watch.tick(AT)
+    assert result(site.login()) == Cause.NONE

@@ -35,7 +35,8 @@ def test_the_policy_and_nice_value_stay() -> None:
 def test_the_thread_gets_the_slice_and_its_children_do_not() -> None:
     usual = run(SHOW)
     got, inherited = run(
-        f"import subprocess, sys; from native.scheduling import request_slice; assert request_slice({SLICE_NS}); {SHOW};"
+        "import subprocess, sys; from native.scheduling import request_slice;"
+        f"assert request_slice({SLICE_NS}); {SHOW};"
         f"sys.stdout.flush(); subprocess.run([sys.executable, '-c', {SHOW!r}], check=True)"
     ).split()
     assert got == str(SLICE_NS)

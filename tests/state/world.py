@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import msgspec
-
 from aaa.model.accounting import AccountingRecord, Status
 from aaa.model.operations import Operation, Result
 from aaa.model.records import NasRecord, ServiceRecord, SessionRecord
