@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from aaa.config import Pool as PoolConfig
 from aaa.model.access import Attempt, Outcome
 from aaa.model.records import ENDED, PENDING, DecisionRecord, ServiceRecord, SessionRecord
-from aaa.state.pools import Change, Lease, PoolError, Pools
+from aaa.state.pools import Change, Lease, Pool, PoolError, Pools
 from aaa.state.schema import Row
 from aaa.state.store import Store, prefix_octets
 
@@ -28,7 +28,7 @@ class Addresses:
     def __init__(self, store: Store, configs: Sequence[PoolConfig] = ()) -> None:
         self.store = store
         self.pools = Pools(configs, self.operator_of)
-        self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
+        self.restrictions = restrictions_of(configs)
         self.follow_statics()
         self.write(self.pools.load(store.lease_rows))
         store.lease_rows = []
@@ -64,8 +64,8 @@ class Addresses:
         if not pools:
             # The name is one that the NAS knows: the family's table renders it.
             return True
-        operator, nases = self.restrictions[decision.pool]
-        if operator not in (None, attempt.nas.operator) or (nases and attempt.nas.client_name not in nases):
+        pools = tuple(pool for pool in pools if self.is_open(pool, attempt))
+        if not pools:
             return False
         key = (service.no, self.slot_of(attempt, decision))
         leases: list[Lease] = []
@@ -86,6 +86,11 @@ class Addresses:
         if self.write(leases):
             outcome.durable = False
         return True
+
+    def is_open(self, pool: Pool, attempt: Attempt) -> bool:
+        """Whether the pool is for logins like this one."""
+        operator, nases = self.restrictions[pool.name, pool.kind]
+        return operator in (None, attempt.nas.operator) and (not nases or attempt.nas.client_name in nases)
 
     def slot_of(self, attempt: Attempt, decision: DecisionRecord) -> bytes:
         """Which of a service's logins this is: a single one needs no name, more are told by device or port."""
@@ -163,11 +168,18 @@ class Addresses:
 
     def reconfigure(self, configs: Sequence[PoolConfig]) -> None:
         """New [[pool]] entries; leases stay where their range remains."""
-        self.restrictions = {config.name: (config.operator, frozenset(config.nas)) for config in configs}
+        self.restrictions = restrictions_of(configs)
         self.write(self.pools.reconfigure(configs))
+        if not configs:
+            return
         at = 0.0
         for session in self.store.sessions.values():
             # A range that was added may hold what live sessions already use.
             if session.state != ENDED and session.service is not None:
                 at = max(at, session.heard_at)
                 self.claim(session, at)
+
+
+def restrictions_of(configs: Sequence[PoolConfig]) -> dict[tuple[str, str], tuple[str | None, frozenset[str]]]:
+    """Whom each [[pool]] is for, by name and kind: operator, and names of [[nas]] entries."""
+    return {(config.name, config.kind): (config.operator, frozenset(config.nas)) for config in configs}

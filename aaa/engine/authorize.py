@@ -326,6 +326,8 @@ class Authorizer:
             if not self.addresses.assign(service, decision, attempt, held, outcome):
                 self.store.sessions.pop(held.id, None)
                 self.store.detach_session(held)
+                # Nobody makes room for a login that comes to nothing.
+                self.displaced = [session for session in self.displaced if session.service is not service]
                 return refuse(NO_ADDRESS, "No address is free, please try again later", service)
         return outcome
 

@@ -34,6 +34,7 @@ class Liveness:
         self.kept_after_end_s = kept_after_end_s
         self.waiting: list[int] = []
         """Session ids still to be looked at in this round."""
+        self.ticked_at = 0.0
         self.stale_closed = 0
         self.use(settings, nas_silence_s)
 
@@ -44,6 +45,10 @@ class Liveness:
 
     def tick(self, at: float) -> None:
         """One slice. at: epoch seconds."""
+        if at < self.ticked_at:
+            # The clock was set back: what was decided at a moment still to come does not hold.
+            self.store.policy_version += 1
+        self.ticked_at = at
         if not self.waiting:
             self.waiting = list(self.store.sessions)
             self.look_at_nases(at)

@@ -23,14 +23,13 @@ class FarEnd(asyncio.DatagramProtocol):
         self.secret, self.code, self.attributes = secret, code, attributes
         self.seen: list[Packet] = []
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         packet = Packet.parse(data)
         if self.secret.verify_accounting(packet) and self.secret.verify_message_authenticator(packet) == 1:
             self.seen.append(packet)
-            assert isinstance(self.transport, asyncio.DatagramTransport)
             self.transport.sendto(self.secret.respond(packet, self.code, self.attributes, True), addr)
 
 
