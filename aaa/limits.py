@@ -39,7 +39,6 @@ RETENTION_SLICE_COUNT = 1_000  # rows; Bound: a transaction of a few millisecond
 STORE_LOCK_WAIT_S = 15.0  # seconds; Bound: a writer whose engine was killed ends within its retries
 JOURNAL_GROUPS_IN_FLIGHT_MAX = 4  # groups; Bound: memory ahead of the disk; each group is one wake of the writer
 JOURNAL_ROWS_AHEAD_MAX = 20_000  # rows; Bound: about 6 MiB and 0.3 s of writing; past it accounting is not read
-SESSIONS_PER_SERVICE_MAX = 256  # sessions; Bound: a credential shared by a crowd does not slow each of its logins
 CLOSED_AT_ONCE_COUNT_MAX = 256  # sessions; Bound: under 1 ms; a NAS that restarted with more is closed slice by slice
 SESSION_PHASES_COUNT_MAX = 8  # resets of a session's counters; Bound: their late reports are told apart so far back
 SESSION_KEPT_AFTER_END_S = 3600.0  # seconds; Bound: a NAS's late retransmissions of a Stop; then history only

@@ -149,6 +149,11 @@ def check_radius(radius: Radius, sources: Sources) -> Radius:
         for text, other in seen.items():
             if wildcard in seen and other == version and text != wildcard:
                 report.error(("radius", "listen"), f'"{wildcard}" includes "{text}"; remove one of them')
+    if radius.reject_delay > radius.duplicate_lifetime:
+        report.warning(
+            ("radius", "reject_delay"),
+            "is longer than duplicate_lifetime: a retransmission counts as another wrong password",
+        )
     if radius.password_failures and radius.lockout < radius.reject_delay:
         report.warning(("radius", "lockout"), "is shorter than reject_delay, so it hardly slows anybody")
     realms = tuple(realm.removeprefix("@") for realm in radius.username_strip_realms)

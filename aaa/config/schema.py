@@ -275,6 +275,7 @@ RESTART_KEYS = frozenset(
         "radius.send_buffer",
         "radius.duplicate_lifetime",
         "radius.duplicate_entries",
+        "radius.username_case",
         "api.listen",
         "api.body_max",
         "log.format",

@@ -7,6 +7,8 @@ import enum
 from binascii import Error as HexError
 from binascii import unhexlify
 
+from msgspec import Struct
+
 from aaa.credential.verifier import CredentialError
 from aaa.limits import CIRCUIT_OCTETS_MAX
 
@@ -158,17 +160,31 @@ def circuit_key(circuit_id: bytes | None, remote_id: bytes | None) -> bytes | No
     return len(circuit).to_bytes(2, "big") + circuit + remote
 
 
-def normalize_user_name(name: bytes, lower: bool = False, strip_realm: bool = False) -> bytes:
-    """The user name to look up: without the NULs and blanks that some NASes append.
+class NameRules(Struct, frozen=True):
+    """How user names on the wire may differ from those that were pushed."""
 
-    lower: ASCII letters only, so that names pushed as UTF-8 and names on the wire fold alike.
-    strip_realm: take `split_realm`'s first part.
-    """
-    if name and name[-1] <= 32:
-        name = name.rstrip(b"\0 ")
-    if strip_realm:
-        name = split_realm(name)[0]
-    return name.lower() if lower else name
+    lower: bool = False
+    """Letters count without their case; names are kept in lower case then."""
+    trim: bool = True
+    """Blanks and NULs around a name do not count."""
+    realms: tuple[bytes, ...] = ()
+    """Realms, in lower case, that may stand behind or before a name."""
+
+    def fold(self, name: bytes) -> bytes:
+        """A pushed name as it is indexed."""
+        return name.lower() if self.lower else name
+
+    def is_exact(self, name: bytes) -> bool:
+        """Whether only the name as it stands can be meant."""
+        return not (self.lower or self.realms or (self.trim and name and (name[-1] <= 32 or name[0] <= 32)))
+
+    def candidates(self, name: bytes) -> tuple[bytes, ...]:
+        """Indexed names that a name on the wire may mean, in order."""
+        if self.trim:
+            name = name.strip(b"\0 ")
+        name = self.fold(name)
+        user, realm = split_realm(name) if self.realms else (name, b"")
+        return (name, user) if realm and realm.lower() in self.realms else (name,)
 
 
 def split_realm(name: bytes) -> tuple[bytes, bytes]:

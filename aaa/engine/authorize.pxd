@@ -29,7 +29,7 @@ cdef class Authorizer:
     cdef public Decisions decisions
     cdef public object addresses
     cdef public object settings
-    cdef public bint simple_names
+    cdef public bint is_full
     cdef public int nas_failures_max
     cdef public long interim_interval_s
     cdef public double interim_jitter

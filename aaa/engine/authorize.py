@@ -13,9 +13,7 @@ from aaa.credential.identity import (
     mac_passwords,
     mschapv2_user_name,
     normalize_mac,
-    normalize_user_name,
     parse_circuit,
-    split_realm,
 )
 from aaa.credential.verifier import (
     CredentialError,
@@ -74,9 +72,6 @@ class AccessSettings(Struct, frozen=True):
     nas_password_failures: int = 0
     password_window_s: float = 300.0
     lockout_s: float = 60.0
-    username_lower: bool = False
-    username_trim: bool = True
-    strip_realms: tuple[bytes, ...] = ()
     interim_interval_s: int = 300
     interim_jitter: float = 0.0
     missed_interims: float = 3.0
@@ -89,6 +84,8 @@ class Authorizer:
     def __init__(self, store: Store, decisions: Decisions, addresses: Addresses, settings: AccessSettings) -> None:
         self.store = store
         self.session_ids = store.session_ids
+        self.is_full = False
+        """As many sessions are live as the configuration admits; set once a second."""
         self.decisions = decisions
         self.addresses = addresses
         self.use(settings)
@@ -101,7 +98,6 @@ class Authorizer:
         self.nas_failures_max = settings.nas_password_failures
         self.interim_interval_s = settings.interim_interval_s
         self.interim_jitter = settings.interim_jitter
-        self.simple_names = not settings.username_lower and not settings.strip_realms
 
     def authorize(self, attempts: list[Attempt]) -> list[Outcome]:
         """One outcome per attempt, same order."""
@@ -183,20 +179,14 @@ class Authorizer:
 
     def find_password(self, nas: NasRecord, name: bytes) -> CredentialRecord | None:
         """The password credential of a user name that is in no index as it stands: normalised."""
-        if self.simple_names and not (name and (name[-1] <= 32 or name[0] <= 32)):
+        names = self.store.names
+        if names.is_exact(name):
             return None
-        index = nas.passwords
-        settings = self.settings
-        if settings.username_trim:
-            name = normalize_user_name(name).lstrip(b"\0 ")
-        if settings.username_lower:
-            name = name.lower()
-        credential = index.get(name)
-        if credential is None and settings.strip_realms:
-            user, realm = split_realm(name)
-            if realm.lower() in settings.strip_realms:
-                credential = index.get(user)
-        return credential
+        for candidate in names.candidates(name):
+            credential = nas.passwords.get(candidate)
+            if credential is not None:
+                return credential
+        return None
 
     def authorize_place(self, attempt: Attempt) -> Outcome:
         """No password credential bears the name: a device or a line may, where the NAS allows that."""
@@ -302,6 +292,8 @@ class Authorizer:
         outcome = Outcome(ACCEPT)
         outcome.service = service
         outcome.decision = decision
+        if self.is_full:
+            return refuse(TOO_MANY_SESSIONS, "The network is full, please try again later", service)
         limit = decision.simultaneous_use
         if limit:
             live = self.store.live(service)

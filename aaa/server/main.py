@@ -20,9 +20,11 @@ import msgspec
 import uvloop
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec.structs import replace
 
 from aaa import config as configuration
 from aaa.config import Config
+from aaa.credential.identity import NameRules
 from aaa.engine.account import Accountant
 from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
@@ -79,9 +81,6 @@ def access_settings(config: Config) -> AccessSettings:
         nas_password_failures=radius.nas_password_failures,
         password_window_s=radius.password_window,
         lockout_s=radius.lockout,
-        username_lower=radius.username_case == "lower",
-        username_trim=radius.username_trim,
-        strip_realms=tuple(realm.lower().encode() for realm in radius.username_strip_realms),
         interim_interval_s=int(radius.interim_interval),
         interim_jitter=radius.interim_jitter,
         missed_interims=radius.missed_interims,
@@ -104,6 +103,8 @@ class Server:
         key = config.store.key.reveal()
         self.store = Store(Sealer(key))
         self.store_lock = lock.take(config.store.path)
+        self.store.names = name_rules(config)
+        self.store.interim_interval_s = int(config.radius.interim_interval)
         self.load_seconds = load_store(self.store, config.store.path)
         self.clients = Clients(config.nas, config.radius.unknown_sources)
         self.postures = b""
@@ -319,6 +320,8 @@ class Server:
         for port in self.ports:
             port.admission.learn(at)
         self.disconnect_displaced()
+        live = sum(nas.live_count for nas in self.store.nases.values())
+        self.authorizer.is_full = live >= self.prepared.config.server.sessions_max
         self.liveness.tick(at)
         self.retention.tick(at)
         self.store.journal.flush()
@@ -404,6 +407,9 @@ class Server:
         kept = new.store
         self.retention.use(kept.retention_events, kept.retention_leases, kept.retention_cdrs)
         self.store.services_max = new.server.services_max
+        # Names are indexed in the case that the start found configured.
+        self.store.names = replace(name_rules(new), lower=self.store.names.lower)
+        self.store.interim_interval_s = int(new.radius.interim_interval)
         self.addresses.reconfigure(new.pool)
         self.bind_nases()
         if self.http is not None:
@@ -448,6 +454,13 @@ def configure_nas(store: Store, nas: NasRecord, client: Client, prepared: Prepar
     nas.interim_minimum_s = client.interim_minimum_s
     nas.garden_pool = bool(prepared.options[client.name].garden_pool)
     nas.limit_action = client.simultaneous_use or prepared.config.radius.simultaneous_use
+
+
+def name_rules(config: Config) -> NameRules:
+    """How user names may be spelt."""
+    radius = config.radius
+    realms = tuple(realm.lower().encode() for realm in radius.username_strip_realms)
+    return NameRules(lower=radius.username_case == "lower", trim=radius.username_trim, realms=realms)
 
 
 def bind(address: str, port: int, config: Config) -> BatchSocket:

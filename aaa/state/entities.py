@@ -236,7 +236,9 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     body.usage = None
     subscriber = store.subscribers.get(body.subscriber_id)
     plan = store.plans.get(body.plan_id)
-    same = record is not None and record.body == body and (credentials is None or same_credentials(record, credentials))
+    same = record is not None and record.body == body
+    if same and record is not None and credentials is not None:
+        same = same_credentials(store, record, credentials)
     settle(store, "service", operation.id, body.revision, stored, same)
     if subscriber is None:
         raise Refused("missing_reference", f"no subscriber {body.subscriber_id!r}", "$.subscriber_id")
@@ -345,7 +347,7 @@ def apply_credentials(store: Store, operation: Operation, operator: str | None, 
     if revision is not None:
         if not isinstance(revision, int) or not 0 <= revision < 2**63:
             raise Refused("invalid", "a revision is a whole number", "$.revision")
-        settle(store, "service", operation.id, revision, stored, same_credentials(record, tuple(credentials)))
+        settle(store, "service", operation.id, revision, stored, same_credentials(store, record, tuple(credentials)))
     made = make_credentials(store, record, record.subscriber.body.operator, tuple(credentials))
     if revision is not None:
         record.body.revision = revision
@@ -362,7 +364,7 @@ def make_credentials(
     for position, credential in enumerate(credentials):
         field = f"$.credentials[{position}]"
         try:
-            kind, key, verifier = read_credential(credential)
+            kind, key, verifier = read_credential(store, credential)
         except (AaaError, ValueError) as error:
             raise Refused("invalid", str(error), field) from None
         taken = store.index_of(kind, operator).get(key)
@@ -374,10 +376,10 @@ def make_credentials(
     return tuple(made)
 
 
-def read_credential(credential: Credential) -> tuple[str, bytes, object]:
+def read_credential(store: Store, credential: Credential) -> tuple[str, bytes, object]:
     """(kind, key as the network sends it, verifier or None). Raises ValueError or CredentialError."""
     if isinstance(credential, Password):
-        return "password", credential.username.encode(), from_password(credential)
+        return "password", store.names.fold(credential.username.encode()), from_password(credential)
     if isinstance(credential, Mac):
         return "mac", parse_mac(credential.mac), None
     assert isinstance(credential, Circuit)
@@ -392,10 +394,10 @@ def optional_circuit(text: str | None, field: str = "circuit_id") -> bytes | Non
     return None if text is None else parse_circuit(text, field)
 
 
-def same_credentials(record: ServiceRecord, credentials: tuple[Credential, ...]) -> bool:
+def same_credentials(store: Store, record: ServiceRecord, credentials: tuple[Credential, ...]) -> bool:
     """Whether a push repeats the stored credentials."""
     try:
-        pushed = [read_credential(credential) for credential in credentials]
+        pushed = [read_credential(store, credential) for credential in credentials]
     except (AaaError, ValueError):
         return False
     return pushed == [(credential.kind, credential.key, credential.verifier) for credential in record.credentials]

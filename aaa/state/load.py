@@ -87,6 +87,8 @@ def load_credentials(store: Store, record: ServiceRecord, text: str, operator: s
             verifier = Verifier(sealed.scheme, store.sealer.unseal(sealed.sealed, b"service:%d" % record.no))
         kind = KINDS[sealed.kind]
         key = bytes.fromhex(sealed.key)
+        if kind == "password":
+            key = store.names.fold(key)
         credential = CredentialRecord(record, kind, key, verifier)
         store.index_of(kind, operator)[key] = credential
         made.append(credential)

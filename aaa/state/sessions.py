@@ -82,6 +82,12 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
         reopen_session(store, session)
     was_updated_at = session.updated_at
     ends = status == STOP and not is_former(session, record)
+    if status == INTERIM and session.adopted and session.session_time_s == 0 and session.heard_at > 0:
+        # Nothing here told the NAS when to report: the first gap shows its own pace.
+        gap = int(record.received_at - session.heard_at)
+        if gap > session.interim_interval_s:
+            session.interim_interval_s = gap
+            store.touch_session(session, WHOLE)
     session.heard_at = record.received_at
     changed = count_usage(store, session, record)
     if learn_facts(store, session, record, record.at >= was_updated_at):
@@ -200,8 +206,9 @@ def find_service(store: Store, record: AccountingRecord) -> ServiceRecord | None
     if name:
         index = store.index_of("password", operator)
         credential = index.get(name)
-        if credential is None and name[-1] <= 32:
-            credential = index.get(name.rstrip(b"\0 "))
+        if credential is None and not store.names.is_exact(name):
+            for candidate in store.names.candidates(name):
+                credential = credential or index.get(candidate)
         if credential is None:
             mac = normalize_mac(name)
             if mac is not None:
@@ -248,6 +255,8 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
         if token and session.service is not None:
             # The last decision made for the service is the one that its Accept carried.
             session.decision = session.service.decision
+        told = session.decision.interim_interval_s if session.decision is not None else 0
+        session.interim_interval_s = told or store.interim_interval_s
         session.state = ACTIVE
         store.index_session(session)
     elif session.nas is not nas:

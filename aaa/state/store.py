@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from aaa.credential.identity import NameRules
 from aaa.credential.verifier import Verifier
 from aaa.model.entities import Service
 from aaa.model.records import (
@@ -76,6 +77,9 @@ class Store:
         self.nases: dict[str, NasRecord] = {}
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
+        self.names = NameRules()
+        self.interim_interval_s = 0
+        """What NASes are asked for where a plan names none."""
         self.services_max = NO_LIMIT
         """How many services are accepted."""
         self.last_no = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aaa.config import Pool
+from aaa.credential.identity import NameRules
 from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
 from aaa.engine.decisions import Decisions
@@ -32,8 +33,9 @@ class Unwritten:
 class Site:
     """One store, one engine, one NAS; everything happens at AT and later."""
 
-    def __init__(self, *pools: Pool, **settings: Any) -> None:
+    def __init__(self, *pools: Pool, names: NameRules | None = None, **settings: Any) -> None:
         self.store = Store(Sealer(bytes(32)))
+        self.store.names = names or NameRules()
         self.store.journal.transport = Unwritten()
         self.decisions = Decisions(self.store)
         self.addresses = Addresses(self.store, pools)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from aaa.config import Pool
+from aaa.credential.identity import NameRules
 from aaa.engine.liveness import Liveness
 from aaa.limits import SESSION_KEPT_AFTER_END_S
 from aaa.model.access import Cause, Outcome, Verdict
@@ -38,7 +39,7 @@ def test_blanks_and_nuls_around_a_user_name_do_not_count(name: bytes) -> None:
 
 
 def test_a_name_stays_as_it_was_sent_where_trimming_is_off() -> None:
-    site = Site(username_trim=False)
+    site = Site(names=NameRules(trim=False))
     site.service()
     assert result(site.login(b"alice ")) == Cause.UNKNOWN_USER
 
@@ -46,9 +47,23 @@ def test_a_name_stays_as_it_was_sent_where_trimming_is_off() -> None:
 @pytest.mark.parametrize("name", [b"", b" ", b"\0", b"@isp.example", b"\\"])
 @pytest.mark.parametrize("password", [None, b"", b"secret"])
 def test_an_empty_user_name_is_nobody(name: bytes, password: bytes | None) -> None:
-    site = Site(strip_realms=(b"isp.example",), username_lower=True)
+    site = Site(names=NameRules(lower=True, realms=(b"isp.example",)))
     site.service()
     assert result(site.login(name, password)) == Cause.UNKNOWN_USER
+
+
+def test_names_without_case_are_found_however_they_were_pushed_and_sent() -> None:
+    site = Site(names=NameRules(lower=True))
+    site.service(credentials=[{"type": "password", "username": "Alice", "cleartext": "secret"}])
+    assert result(site.login(b"aLICE")) == Cause.NONE
+    assert result(site.login(b"Alice")) == Cause.NONE
+
+
+def test_no_login_is_accepted_while_as_many_sessions_are_live_as_configured() -> None:
+    site = Site()
+    site.service()
+    site.authorizer.is_full = True
+    assert result(site.login(b"alice")) == Cause.TOO_MANY_SESSIONS
 
 
 def test_an_unknown_user_and_a_wrong_password_are_told_the_same() -> None:

@@ -663,3 +663,19 @@ def test_no_report_whatever_it_says_leaves_memory_and_disk_apart(reports):
         )  # fmt: skip
     assert world.nas().live_count == sum(session.state == ACTIVE for session in world.store.sessions.values())
     assert dump(world.restart().store) == dump(world.store)
+
+
+def test_session_without_reservation_is_expected_at_the_pace_that_its_nas_was_told(world):
+    world.store.interim_interval_s = 300
+    world.report(Status.START, token_session=7, token_service=world.store.services["alice"].no)
+    assert world.session().interim_interval_s == 300
+    world.report(Status.INTERIM, at=900, time=900, token_session=7)
+    assert world.session().interim_interval_s == 300
+
+
+def test_adopted_session_is_expected_at_its_own_pace(world):
+    world.store.interim_interval_s = 300
+    world.report(Status.START)
+    world.report(Status.INTERIM, at=900, time=900)
+    assert world.session().interim_interval_s == 900
+    assert world.restart().session().interim_interval_s == 900
