@@ -283,8 +283,7 @@ class Authorizer:
         live = service.live
         if live is not None:
             live.failures = 0
-        body = service.body
-        if body.lock is not None and not lock_allows(body.lock, attempt):
+        if not service.bare and service.body.lock is not None and not lock_allows(service.body.lock, attempt):
             return refuse(WRONG_PLACE, "This service cannot be used from here", service)
         decision = self.decisions.of(service, at)
         if not decision.grant:
@@ -313,7 +312,7 @@ class Authorizer:
             if ends_at < latest:
                 timeout = max(1, int(ends_at - at))
         outcome.session_timeout_s = timeout
-        if limit or decision.pool is not None or body.static_ip is not None or body.static_prefix is not None:
+        if limit or decision.pool is not None or not service.bare:
             held = self.reserve(attempt, service, outcome)
             if not self.addresses.assign(service, decision, attempt, held, outcome):
                 self.store.sessions.pop(held.id, None)

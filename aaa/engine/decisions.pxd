@@ -1,8 +1,8 @@
 cimport cython
-from aaa.model.records cimport DecisionRecord, PlanRecord, ServiceRecord
+from aaa.model.records cimport DecisionRecord, PlanRecord, PolicyVersion, ServiceRecord
 
 cdef class Decisions:
-    cdef public object store
+    cdef public PolicyVersion policy_version
     cdef public dict interned
 
     cpdef DecisionRecord intern(self, whole)

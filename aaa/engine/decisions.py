@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from aaa.limits import DECISIONS_INTERNED_MAX
 from aaa.model.entities import Moment, Service
-from aaa.model.records import NEVER, NO_LIMIT, DecisionRecord, ServiceRecord
+from aaa.model.records import NEVER, NO_LIMIT, DecisionRecord, PolicyVersion, ServiceRecord
 from aaa.state.sessions import turn_cycle
 from aaa.state.store import Store
 from policy.decide import cycle_bounds, decide
@@ -22,16 +22,16 @@ from policy.model import Decision, Facts
 class Decisions:
     """Decisions of services, current at every look."""
 
-    store: Store
+    policy_version: PolicyVersion
     interned: dict[Decision, DecisionRecord]
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.policy_version = store.policy_version
         self.interned = {}
 
     def of(self, service: ServiceRecord, at: float) -> DecisionRecord:
         """The service's decision at `at` (epoch seconds); trace and validity are in explain()."""
-        version = service.version + service.plan.version + service.subscriber.version + self.store.policy_version
+        version = service.version + service.plan.version + self.policy_version.number
         if (
             service.decided_version == version
             and at < service.decided_until
@@ -48,7 +48,7 @@ class Decisions:
         plan = service.plan
         service.decided_version = version
         if is_plain(body) and plan.body.quota is None:
-            key = (body.state, self.store.policy_version)
+            key = (body.state, self.policy_version.number)
             decision = plan.plain.get(key)
             if decision is None:
                 decision = plan.plain[key] = self.intern(decide(facts_of(service, at)))

@@ -47,7 +47,7 @@ class Liveness:
         """One slice. at: epoch seconds."""
         if at < self.ticked_at:
             # The clock was set back: what was decided at a moment still to come does not hold.
-            self.store.policy_version += 1
+            self.store.policy_version.number += 1
         self.ticked_at = at
         if not self.waiting:
             self.waiting = list(self.store.sessions)

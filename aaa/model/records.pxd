@@ -8,6 +8,10 @@ cdef class SessionIds:
     cpdef long long next(self, double at)
 
 @cython.final
+cdef class PolicyVersion:
+    cdef public long long number
+
+@cython.final
 cdef class DecisionRecord:
     cdef public object body
     cdef public bint grant
@@ -31,7 +35,6 @@ cdef class PlanRecord:
 cdef class SubscriberRecord:
     cdef public long long no
     cdef public object body
-    cdef public long long version
     cdef object held_services
 
 @cython.final
@@ -61,6 +64,7 @@ cdef class ServiceRecord:
     cdef public long long input_octets
     cdef public long long output_octets
     cdef public bint dirty
+    cdef public bint bare
 
 @cython.final
 @cython.no_gc

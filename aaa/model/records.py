@@ -32,6 +32,15 @@ class SessionIds:
         return self.last
 
 
+class PolicyVersion:
+    """How often what all decisions depend on has changed."""
+
+    number: int
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class DecisionRecord:
     """A decision as requests read it: one object for all services that have an equal one."""
 
@@ -81,14 +90,12 @@ class SubscriberRecord:
 
     no: int
     body: Subscriber
-    version: int
     held_services: ServiceRecord | tuple[ServiceRecord, ...]
     """The only one, or a tuple: a million tuples of one are 64 MB."""
 
     def __init__(self, no: int, body: Subscriber) -> None:
         self.no = no
         self.body = body
-        self.version = 0
         self.held_services = ()
 
     @property
@@ -131,7 +138,7 @@ class ServiceRecord:
     """The only one, or a tuple: a million tuples of one are 64 MB."""
     live: Live | None
     version: int
-    """Raised whenever something a decision reads changed."""
+    """Raised whenever something of the service or its subscriber changed that a decision reads."""
     decision: DecisionRecord | None
     decided_version: int
     """Sum of the versions that the decision was made under; each only grows, so an equal sum is an equal state."""
@@ -144,10 +151,12 @@ class ServiceRecord:
     output_octets: int
     dirty: bool
     """The balance has changed since the last journal group."""
+    bare: bool
+    """It has neither lock nor address of its own: a login need not look at the body."""
 
     def __init__(self, no: int, body: Service, subscriber: SubscriberRecord, plan: PlanRecord) -> None:
         self.no = no
-        self.body = body
+        self.use(body)
         self.subscriber = subscriber
         self.plan = plan
         self.held_credentials = ()
@@ -162,6 +171,11 @@ class ServiceRecord:
         self.input_octets = 0
         self.output_octets = 0
         self.dirty = False
+
+    def use(self, body: Service) -> None:
+        """Take a new body."""
+        self.body = body
+        self.bare = body.lock is None and body.static_ip is None and body.static_prefix is None
 
     @property
     def credentials(self) -> tuple[CredentialRecord, ...]:

@@ -197,7 +197,8 @@ def apply_subscriber(store: Store, operation: Operation, operator: str | None, a
         record = SubscriberRecord(store.next_no(), body)
         store.subscribers[operation.id] = record
     record.body = body
-    record.version += 1
+    for service in record.services:
+        service.version += 1
     store.journal.append(Row.SUBSCRIBER, (record.no, msgspec.json.encode(body).decode()))
     return body.revision
 
@@ -283,7 +284,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         record.decided_version = -1
     if statics or record.body.static_ip is not None or record.body.static_prefix is not None:
         store.keep_statics(record, [] if is_new else static_addresses(record.body), statics)
-    record.body = body
+    record.use(body)
     record.version += 1
     record.decision = None
     if made is not None:

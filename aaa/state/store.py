@@ -22,6 +22,7 @@ from aaa.model.records import (
     Live,
     NasRecord,
     PlanRecord,
+    PolicyVersion,
     ServiceRecord,
     SessionIds,
     SessionRecord,
@@ -87,7 +88,7 @@ class Store:
         """The highest number that the journal knows of: a number never comes back, though its entity is deleted."""
         self.session_ids = SessionIds()
         self.last_event = 0
-        self.policy_version = 0
+        self.policy_version = PolicyVersion()
         self.lease_rows: list[Any] = []
         """Leases as loaded, until the pools take them over."""
         self.dirty_sessions: list[SessionRecord] = []
