@@ -1,4 +1,13 @@
 cimport cython
+from native.crypto cimport equal
+from native.crypto cimport verify_chap as chap_matches
+
+cdef int _CLEARTEXT
+cdef int _NT_HASH
+cdef int _CRYPT
+cdef int _ARGON2
+cdef int _PBKDF2
+cdef int _SSHA
 
 @cython.final
 @cython.no_gc

@@ -31,6 +31,8 @@ from aaa.limits import (
 from aaa.model.entities import Password
 from aaa.model.method import Method
 from native import crypto
+from native.crypto import equal
+from native.crypto import verify_chap as chap_matches
 
 
 class CredentialError(AaaError):
@@ -125,22 +127,22 @@ def verify_password(verifier: Verifier, password: bytes) -> bool:
     """
     scheme = verifier.scheme
     if scheme == _CLEARTEXT:
-        return crypto.equal(verifier.secret, password)
+        return equal(verifier.secret, password)
     if len(password) > PASSWORD_OCTETS_MAX:
         return False
     if scheme == _NT_HASH:
-        return crypto.equal(verifier.secret, crypto.nt_hash(password))
+        return equal(verifier.secret, crypto.nt_hash(password))
     if scheme == _SSHA:
         secret = verifier.secret
         size = secret[0]
         digest = _SSHA_DIGESTS[size](password + secret[size + 1 :]).digest()
-        return crypto.equal(secret[1 : size + 1], digest)
+        return equal(secret[1 : size + 1], digest)
     return _verify_slow(verifier, password)
 
 
 def verify_chap(verifier: Verifier, identifier: int, challenge: bytes, response: bytes) -> bool:
     """CHAP with MD5 (RFC 1994, RFC 2865 §5.3): identifier 0..255, response 16 octets. False without CLEARTEXT."""
-    return verifier.scheme == _CLEARTEXT and crypto.verify_chap(identifier, verifier.secret, challenge, response)
+    return verifier.scheme == _CLEARTEXT and chap_matches(identifier, verifier.secret, challenge, response)
 
 
 def password_hash(verifier: Verifier) -> bytes | None:
@@ -198,7 +200,7 @@ def _verify_slow(verifier: Verifier, password: bytes) -> bool:
         return False
     if verifier.scheme == _CRYPT:
         hashed = crypto.crypt(password, verifier.secret)
-        return hashed is not None and crypto.equal(verifier.secret, hashed)
+        return hashed is not None and equal(verifier.secret, hashed)
     if verifier.scheme == _ARGON2:
         kind = verifier.secret[1 : verifier.secret.index(b"$", 1)].decode()
         try:
@@ -206,7 +208,7 @@ def _verify_slow(verifier: Verifier, password: bytes) -> bool:
         except VerifyMismatchError:
             return False
     digest, rounds, salt, expected = _parse_pbkdf2(verifier.secret.decode())
-    return crypto.equal(expected, hashlib.pbkdf2_hmac(digest, password, salt, rounds, len(expected)))
+    return equal(expected, hashlib.pbkdf2_hmac(digest, password, salt, rounds, len(expected)))
 
 
 def _parse_cleartext(text: str) -> Verifier:
