@@ -29,8 +29,9 @@ cdef class Port:
     cdef public object status_attributes
 
     cpdef object on_readable(self)
-    @cython.locals(count=int, packets=list, requests=list, admission=Admission)
-    cpdef list take(self, double now, double at)
+    @cython.locals(count=int, packets=list, requests=list, admission=Admission, request=Request, datagrams=list,
+                   answer=Datagram)
+    cpdef list take(self, double now, double at, int status_code)
     cpdef bytes sign(self, Request request, int code, bytes attributes, bint message_authenticator)
     cpdef Datagram answer_status(self, Request request, int code, double now)
     cpdef object send(self, list datagrams)
@@ -46,21 +47,20 @@ cdef class AccessPort(Port):
     cdef public object note_reject
     cdef public object delayed
 
-    @cython.locals(request=Request, now=double, at=double, requests=list, datagrams=list, fresh=list,
-                   attempts=list, outcomes=list)
+    @cython.locals(now=double, at=double, requests=list, attempts=list, outcomes=list)
     cpdef object on_readable(self)
     @cython.locals(request=Request, outcome=Outcome, packet=Packet, source=Source, index=int, replies=list,
-                   duplicates=DuplicateCache, causes=list, payload=bytes, answered=list, statistics=Statistics,
+                   duplicates=DuplicateCache, causes=list, payload=bytes, datagrams=list, answered=list, statistics=Statistics,
                    sent_ns=cython.longlong)
-    cpdef object finish(self, list requests, list attempts, list outcomes, list datagrams, double now, double arrived)
+    cpdef object finish(self, list requests, list attempts, list outcomes, double now, double arrived)
 
 cdef class AccountingPort(Port):
     cdef public object mapping
     cdef public object accountant
     cdef public object journal
 
-    @cython.locals(request=Request, now=double, at=double, requests=list, datagrams=list, fresh=list, answers=list,
-                   packet=Packet, payload=bytes)
+    @cython.locals(request=Request, now=double, at=double, requests=list, answers=list, packet=Packet,
+                   payload=bytes)
     cpdef object on_readable(self)
 
 cdef int ACCESS_ACCEPT

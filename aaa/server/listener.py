@@ -118,16 +118,28 @@ class Port:
         """Serve one batch."""
         raise NotImplementedError
 
-    def take(self, now: float, at: float) -> list[Request | None]:
-        """Receive one batch and admit it; retransmissions and Status-Server are answered here."""
+    def take(self, now: float, at: float, status_code: int) -> list[Request]:
+        """Receive one batch and admit it. Retransmissions, and Status-Server by status_code, are answered here."""
         count = self.socket.receive()
         packets: list[Packet] = self.socket.slots  # type: ignore[assignment]
         decode(packets, count)
         admission = self.admission
-        requests = admission.admit(packets, count, now, at)
+        requests: list[Request] = []
+        datagrams: list[Datagram] = []
+        for request in admission.admit(packets, count, now, at):
+            if request is None:
+                continue
+            if request.packet.code != STATUS_SERVER:
+                requests.append(request)
+                continue
+            answer = self.answer_status(request, status_code, now)
+            if answer is not None:
+                datagrams.append(answer)
         if admission.resends:
             self.socket.send(admission.resends)
             admission.resends.clear()
+        if datagrams:
+            self.send(datagrams)
         return requests
 
     def sign(self, request: Request, code: int, attributes: bytes, message_authenticator: bool) -> bytes:
@@ -202,39 +214,26 @@ class AccessPort(Port):
         """Serve one batch."""
         now = time.monotonic()
         at = time.time()
-        requests = self.take(now, at)
-        datagrams: list[Datagram] = []
-        fresh: list[Request] = []
-        for request in requests:
-            if request is None:
-                continue
-            if request.packet.code == STATUS_SERVER:
-                answer = self.answer_status(request, ACCESS_ACCEPT, now)
-                if answer is not None:
-                    datagrams.append(answer)
-            else:
-                fresh.append(request)
-        if fresh:
-            attempts = self.mapping.to_attempts(fresh, at)
+        requests = self.take(now, at, ACCESS_ACCEPT)
+        if requests:
+            attempts = self.mapping.to_attempts(requests, at)
             outcomes = self.authorizer.authorize(attempts)
-            self.finish(fresh, attempts, outcomes, datagrams, now, now)
-        elif datagrams:
-            self.send(datagrams)
+            self.finish(requests, attempts, outcomes, now, now)
 
     def finish(
         self,
         requests: list[Request],
         attempts: list[Attempt],
         outcomes: list[Outcome],
-        datagrams: list[Datagram],
         now: float,
         arrived: float,
     ) -> None:
-        """Turn outcomes into signed answers: sent with `datagrams` at once, or kept for later."""
+        """Turn outcomes into signed answers: sent at once, or kept for later."""
         replies = self.mapping.to_replies(requests, attempts, outcomes)
         duplicates = self.admission.duplicates
         statistics = self.statistics
         causes = statistics.causes
+        datagrams: list[Datagram] = []
         answered: list[Request] = []
         for index in range(len(requests)):
             request = requests[index]
@@ -289,7 +288,7 @@ class AccessPort(Port):
             admission.duplicates.forget(request.packet)
             return
         outcome = self.authorizer.resume(attempt, pending, proved)
-        self.finish([request], [attempt], [outcome], [], time.monotonic(), arrived)
+        self.finish([request], [attempt], [outcome], time.monotonic(), arrived)
         self.journal.flush()
 
     def delay(self, answer: Answer) -> None:
@@ -331,25 +330,12 @@ class AccountingPort(Port):
         """Serve one batch."""
         now = time.monotonic()
         at = time.time()
-        requests = self.take(now, at)
-        datagrams: list[Datagram] = []
-        fresh: list[Request] = []
-        for request in requests:
-            if request is None:
-                continue
-            if request.packet.code == STATUS_SERVER:
-                answer = self.answer_status(request, ACCOUNTING_RESPONSE, now)
-                if answer is not None:
-                    datagrams.append(answer)
-            else:
-                fresh.append(request)
-        if datagrams:
-            self.send(datagrams)
-        if not fresh:
+        requests = self.take(now, at, ACCOUNTING_RESPONSE)
+        if not requests:
             return
-        self.accountant.account(self.mapping.to_records(fresh, at), at)
+        self.accountant.account(self.mapping.to_records(requests, at), at)
         answers: list[Answer] = []
-        for request in fresh:
+        for request in requests:
             packet = request.packet
             payload = request.secret.respond(packet, ACCOUNTING_RESPONSE, b"", False)
             request.source.counters[COUNT_ACCOUNTING_RESPONSES] += 1
