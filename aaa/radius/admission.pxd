@@ -12,8 +12,6 @@ cdef class Source:
     cdef public Secret secret
     cdef public bint rotating
     cdef public bint limited
-    cdef public int refused_unsigned
-    cdef public int refused_proxied
     cdef public long long with_count
     cdef public long long without_count
     cdef public bint proxy_state

@@ -20,6 +20,7 @@ from aaa.radius.clients import (
     COUNT_PROXY_STATE_REFUSED,
     COUNT_RATE_LIMITED,
     COUNT_STATUS_REQUESTS,
+    MA_REQUIRE,
     Client,
     Clients,
     Shared,
@@ -47,12 +48,6 @@ BAD_AUTHENTICATOR = int(DropReason.BAD_AUTHENTICATOR)
 MISSING_MESSAGE_AUTHENTICATOR = int(DropReason.MISSING_MESSAGE_AUTHENTICATOR)
 PROXY_STATE_UNSIGNED = int(DropReason.PROXY_STATE_UNSIGNED)
 DUPLICATE_IN_WORK = int(DropReason.DUPLICATE_IN_WORK)
-UNSIGNED_REASONS = {
-    None: NONE,
-    COUNT_MISSING_MESSAGE_AUTHENTICATOR: MISSING_MESSAGE_AUTHENTICATOR,
-    COUNT_PROXY_STATE_REFUSED: PROXY_STATE_UNSIGNED,
-}
-"""Drop reason by what Client.refuses_unsigned says."""
 
 
 class Source:
@@ -67,9 +62,6 @@ class Source:
     """The secret this source was last seen to use; the only one outside a rotation."""
     rotating: bool
     limited: bool
-    refused_unsigned: int
-    """Why its client drops a request without Message-Authenticator, NONE where it passes; likewise with Proxy-State."""
-    refused_proxied: int
     with_count: int
     """Access-Requests with Message-Authenticator not yet handed to Clients.learn; likewise the next."""
     without_count: int
@@ -83,8 +75,6 @@ class Source:
         self.secret = client.secrets[0]
         self.rotating = len(client.secrets) > 1
         self.limited = client.rate_limit > 0
-        self.refused_unsigned = UNSIGNED_REASONS[client.refuses_unsigned(False)]
-        self.refused_proxied = UNSIGNED_REASONS[client.refuses_unsigned(True)]
         self.with_count = 0
         self.without_count = 0
         self.proxy_state = False
@@ -242,9 +232,12 @@ class Admission:
         has_proxy_state = packet.has(PROXY_STATE)
         if has_proxy_state:
             source.proxy_state = True
-        if packet.has(EAP_MESSAGE):
+        client = source.client
+        if packet.has(EAP_MESSAGE) or client.message_authenticator == MA_REQUIRE:
             return MISSING_MESSAGE_AUTHENTICATOR
-        return source.refused_proxied if has_proxy_state else source.refused_unsigned
+        if has_proxy_state and not client.allow_proxy_state:
+            return PROXY_STATE_UNSIGNED
+        return NONE
 
     def other_secret(self, source: Source, packet: Packet) -> bool:
         """During a rotation: whether another live secret verifies the packet; it is then tried first."""
