@@ -74,3 +74,7 @@ ADMIN_SLICE_COUNT = 500  # records; Bound: well under 1 ms between two looks at 
 METRICS_SLICE_SAMPLES = 500  # samples; Bound: about 0.3 ms of the loop, whatever the number of NASes
 RECENT_KEYS_MAX = 32_768  # sessions and balances; Bound: about 16 MiB of the writer, 0.5 s of replay at start-up
 RECENT_SLICE_COUNT = 512  # rows; Bound: a few milliseconds of one commit
+EVENTS_KEPT_MAX = 10_000  # events; Bound: about 8 MiB; the feed reads older ones from the store
+ENFORCEMENT_LOG_MAX = 8  # exchanges kept in a receipt; Bound: the first and the last tell the story
+AUTOMATION_DEPTH_MAX = 4  # automations that lead to one another; Bound: a loop of rules ends, and is told
+VARIANTS_COUNT_MAX = 8  # decisions a service has at different places; Bound: a roaming user makes no more memory

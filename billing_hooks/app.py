@@ -30,9 +30,10 @@ from prometheus_client import (
 from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_WORK_MAX
 from aaa.model.operations import Actor
 from billing_hooks import openapi
-from billing_hooks.endpoints import ENDPOINTS, NDJSON, TEXT, Context, Endpoint, problem_response, refuse
+from billing_hooks.endpoints import NDJSON, TEXT, Context, Endpoint, problem_response, refuse
 from billing_hooks.problems import BY_STATUS, FieldError, ProblemError, check_value, make_problem
 from billing_hooks.rpc import FrameTooLong, RpcClient, RpcUnavailable
+from billing_hooks.table import ENDPOINTS
 from billing_hooks.tokens import EVERYBODY, READERS, ApiSettings, TokenTable
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from policy.model import Decision, Facts, Plan, Rate, Reason, Throttle, TraceStep
+from policy.model import Decision, Exhausted, ExhaustedAction, Facts, Plan, Rate, Reason, TraceStep
 
 RESTRICTED_RATE = Rate(down_bps=1_000_000, up_bps=1_000_000)
 """Speed of a restricted service: enough for a portal and a payment page."""
@@ -47,8 +47,9 @@ def _turn_of_month(day: datetime, turn: int) -> datetime:
 
 def decide(facts: Facts) -> Decision:
     """What the service may do now, and until when and below which usage that holds."""
-    plan, overrides, now = facts.plan, facts.overrides, facts.now
-    until = [t for t in (facts.activated_at, facts.expires_at, facts.grace_until) if t is not None and t > now]
+    plan, overrides, now, service = facts.plan, facts.overrides, facts.now, facts.service
+    moments = (service.activated_at, service.expires_at, service.grace_until, service.hold_ends_at)
+    until = [t for t in moments if t is not None and t > now]
     trace: list[TraceStep] = []
 
     def deny(reason: Reason, message: str, rule: str, why: str) -> Decision:
@@ -57,15 +58,17 @@ def decide(facts: Facts) -> Decision:
             grant=False, reason=reason, message=message, valid_until=min(until, default=None), trace=tuple(trace)
         )
 
-    if facts.state in DENIALS:
-        reason, message = DENIALS[facts.state]
-        return deny(reason, message, f"state-{facts.state}", f"service.state = {facts.state!r}")
-    if facts.activated_at is not None and now < facts.activated_at:
-        return deny("not_yet_active", "Service is not active yet", "activation", f"activated_at = {facts.activated_at}")
-    if facts.expires_at is not None and now >= facts.expires_at:
-        if facts.grace_until is None or now >= facts.grace_until:
-            return deny("expired", "Service has expired, please renew it", "expiry", f"expires_at = {facts.expires_at}")
-        trace.append(TraceStep("grace", f"grace_until = {facts.grace_until}", "continue after expiry"))
+    if service.state in DENIALS:
+        reason, message = DENIALS[service.state]
+        return deny(reason, message, f"state-{service.state}", f"service.state = {service.state!r}")
+    if service.activated_at is not None and now < service.activated_at:
+        why = f"activated_at = {service.activated_at}"
+        return deny("not_yet_active", "Service is not active yet", "activation", why)
+    if service.expires_at is not None and now >= service.expires_at:
+        if service.grace_until is None or now >= service.grace_until:
+            why = f"expires_at = {service.expires_at}"
+            return deny("expired", "Service has expired, please renew it", "expiry", why)
+        trace.append(TraceStep("grace", f"grace_until = {service.grace_until}", "continue after expiry"))
 
     reason = "granted"
     message = ""
@@ -74,21 +77,22 @@ def decide(facts: Facts) -> Decision:
     below: int | None = None
     actions: tuple[str, ...] = ()
     trace.append(TraceStep("plan", f"plan.id = {plan.id!r}", "grant"))
-    if plan.quota is not None and plan.on_exhausted:
-        actions = tuple("throttle" if isinstance(action, Throttle) else action for action in plan.on_exhausted)
-        if facts.used_octets < plan.quota.octets:
-            below = plan.quota.octets
+    quota = facts.quota
+    if quota is not None and plan.on_exhausted:
+        actions = tuple(map(action_name, plan.on_exhausted))
+        if quota.changes_at is not None:
+            until.append(quota.changes_at)
+        if quota.left > 0:
+            below = quota.used + quota.left
         else:
-            used = f"quota.used = {facts.used_octets} of {plan.quota.octets}"
-            if facts.cycle_ends_at is not None:
-                until.append(facts.cycle_ends_at)
-            effect = next((a for a in plan.on_exhausted if a == "block" or isinstance(a, Throttle)), None)
+            used = f"quota.used = {quota.used} of {quota.octets}"
+            effect = next((a for a in plan.on_exhausted if action_name(a) in ("block", "throttle")), None)
             if effect == "block":
                 return deny("quota_exhausted", "Data volume is used up, please top up", "quota-block", used)
-            if isinstance(effect, Throttle):
+            if isinstance(effect, Exhausted) and effect.throttle is not None:
                 reason, message, rate = "throttled", "Data volume is used up, speed is reduced", effect.throttle
                 trace.append(TraceStep("quota-throttle", used, f"rate {rate.down_bps}/{rate.up_bps}"))
-    if facts.state == "restricted":
+    if service.state == "restricted":
         reason, message, walled_garden = "restricted", "Service is restricted, please contact your provider", True
         rate = slower(rate, RESTRICTED_RATE)
         trace.append(TraceStep("state-restricted", "service.state = 'restricted'", "walled garden, reduced rate"))
@@ -115,6 +119,11 @@ def decide(facts: Facts) -> Decision:
         valid_below_octets=below,
         trace=tuple(trace),
     )
+
+
+def action_name(action: ExhaustedAction) -> str:
+    """block, throttle, top_up or notify."""
+    return action if isinstance(action, str) else "throttle" if action.throttle is not None else "top_up"
 
 
 def slower(a: Rate | None, b: Rate) -> Rate:

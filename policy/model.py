@@ -47,20 +47,80 @@ class Rate(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     burst: Burst | None = None
 
 
-class Throttle(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Exhaustion action: go on at this rate."""
+class Purchase(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """What an automatic top-up adds."""
 
-    throttle: Rate
+    octets: PositiveInt
+    valid_s: Seconds | None = None
+    """Seconds from the purchase; None: to the end of the cycle."""
+    limit: PositiveInt | None = None
+    """At most so many in a cycle."""
 
 
-ExhaustedAction = Literal["block", "top_up", "notify"] | Throttle
+class Exhausted(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """Exhaustion action with a value: exactly one of the two."""
+
+    throttle: Rate | None = None
+    """Go on at this rate."""
+    top_up: Purchase | None = None
+    """Buy this, and go on; billing charges for the event."""
+
+    def __post_init__(self) -> None:
+        if (self.throttle is None) == (self.top_up is None):
+            raise ValueError("give one of throttle and top_up")
 
 
-class Quota(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Octets (both directions) that a cycle includes."""
+ExhaustedAction = Literal["block", "top_up", "notify"] | Exhausted
+"""block: deny. top_up: ask billing for a top-up (event `quota.top_up_requested`). notify: event only."""
+
+
+class Quota(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """Octets that a cycle includes."""
 
     octets: Count
     period: Literal["day", "week", "month"] = "month"
+    direction: Literal["both", "down", "up"] = "both"
+    """Which octets count."""
+    shared: Literal["service", "subscriber", "group"] = "service"
+    """Whose balance: the service's own; one of the subscriber, or of its first group, to which every service with a
+    quota shared in this way adds its octets and from which all of them draw."""
+    roll_over_octets_max: Count = 0
+    """How much of what a cycle leaves goes into the next one, for that one only; 0: none."""
+    thresholds: tuple[Annotated[int, Meta(ge=1, le=100)], ...] = (50, 80, 100)
+    """Percent used of all that is available in the cycle, at which `quota.threshold` is told once a cycle; 100 is also
+    `quota.exhausted`."""
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+TimeOfDay = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+
+
+class Window(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of the week, in wall-clock time."""
+
+    start: TimeOfDay = "00:00"
+    end: TimeOfDay = "24:00"
+    """Exclusive; not after `start`: on the next day. A window belongs to the day it starts on."""
+    days: tuple[Day, ...] = DAYS
+    zone: str = ""
+    """IANA time zone; "": the policy's."""
+
+
+class Tier(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Fair use: from this usage in a cycle on, this rate."""
+
+    above_octets: Count
+    rate: Rate
+
+
+class ScheduleEntry(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """Within a window, another rate, or traffic that does not count. The first entry that matches sets the rate."""
+
+    window: str | Window
+    """Name of a window of the policy files, or the window itself."""
+    rate: Rate | None = None
+    zero_rated: bool = False
 
 
 class Attribute(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -98,9 +158,11 @@ class Plan(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defau
     kind: Literal["internet", "wifi", "mobile", "voice", "iptv"] = "internet"
     rate: Rate | None = None
     quota: Quota | None = None
+    tiers: tuple[Tier, ...] = ()
+    schedule: tuple[ScheduleEntry, ...] = ()
     on_exhausted: tuple[ExhaustedAction, ...] = ()
     pool: str | None = None
-    """Name of a [[pool]] of this server."""
+    """Name of a [[pool]] of this server, or of the NAS."""
     simultaneous_use: PositiveInt | None = None
     session_timeout: Seconds | None = None
     idle_timeout: Seconds | None = None
@@ -122,22 +184,94 @@ class Overrides(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_
 
 
 State = Literal["pending", "active", "restricted", "suspended", "terminated"]
+Scalar = str | int | float | bool
+
+
+class BillingFacts(Struct, frozen=True, gc=False):
+    """`subscriber.billing` as billing pushed it."""
+
+    overdue_days: int = 0
+    balance: float = 0.0
+    credit_limit: float = 0.0
+    extra: dict[str, Scalar] = {}
+    """Facts that the policy files declare in [facts]; read as subscriber.billing.NAME."""
+
+
+class SubscriberFacts(Struct, frozen=True, gc=False):
+    """Who pays."""
+
+    id: str = ""
+    operator: str = "default"
+    groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    billing: BillingFacts = BillingFacts()
+    online_kinds: tuple[str, ...] = ()
+    """Plan kinds of the subscriber's *other* services that have a live session, sorted, each once."""
+
+
+class ServiceFacts(Struct, frozen=True, gc=False):
+    """The service that is decided about."""
+
+    id: str = ""
+    state: State = "active"
+    """The effective state: the strictest of billing's and all holds."""
+    pushed_state: State = "active"
+    """Billing's own."""
+    holds: tuple[str, ...] = ()
+    """Causes of the holds that are in force, sorted."""
+    hold_ends_at: float | None = None
+    """When the first hold that is in force ends by itself."""
+    add_ons: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    """Set by automations and admins."""
+    activated_at: float | None = None
+    expires_at: float | None = None
+    grace_until: float | None = None
+
+
+class QuotaFacts(Struct, frozen=True, gc=False):
+    """The balance that the service draws from; of the running cycle."""
+
+    octets: int = 0
+    """All that the cycle offers and offered: included, rolled over, topped up."""
+    used: int = 0
+    """Charged in the running cycle; zero-rated traffic is not."""
+    left: int = 0
+    """What may still be charged; 0: exhausted."""
+    changes_at: float | None = None
+    """When time alone changes `left`: the cycle's turn, or the end of a top-up that is not used up."""
+    cycle_ends_at: float | None = None
+
+
+class SessionFacts(Struct, frozen=True, gc=False):
+    """Where the login is, or would be. Text as the NAS sent it, "" where it did not."""
+
+    nas: str = ""
+    """Name of the [[nas]] entry."""
+    nas_family: str = "generic"
+    nas_port: str = ""
+    """NAS-Port-Id."""
+    calling_station_id: str = ""
+    called_station_id: str = ""
+    circuit_id: str = ""
+    remote_id: str = ""
+    protocol: Literal["radius", "gx", "s6a"] = "radius"
 
 
 class Facts(Struct, frozen=True, gc=False):
     """Everything a decision may depend on. Same facts, same decision."""
 
     now: float
-    state: State
-    """The effective state: the strictest of billing's and all holds."""
     plan: Plan
     overrides: Overrides | None = None
-    activated_at: float | None = None
-    expires_at: float | None = None
-    grace_until: float | None = None
-    used_octets: int = 0
-    """Both directions, in the running cycle."""
-    cycle_ends_at: float | None = None
+    add_ons: tuple[Plan, ...] = ()
+    """Plans of the service's add-ons, in order: a rate of theirs replaces the plan's, their attributes are appended."""
+    service: ServiceFacts = ServiceFacts()
+    subscriber: SubscriberFacts = SubscriberFacts()
+    quota: QuotaFacts | None = None
+    """None: the plan has none."""
+    session: SessionFacts | None = None
+    """None: asked without a place; rules that read it do not match."""
 
 
 Reason = Literal[
@@ -150,6 +284,7 @@ Reason = Literal[
     "expired",
     "not_yet_active",
     "quota_exhausted",
+    "denied",
 ]
 
 
@@ -170,6 +305,8 @@ class Decision(Struct, frozen=True, gc=False, cache_hash=True):
     """For the support desk and the subscriber: why it was denied or reduced."""
     rate: Rate | None = None
     pool: str | None = None
+    filter: str | None = None
+    """Name of a filter that exists on the NAS (Filter-Id)."""
     walled_garden: bool = False
     """Restricted service: put behind the NAS's garden list where the family has one."""
     simultaneous_use: int | None = None

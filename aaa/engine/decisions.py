@@ -16,7 +16,7 @@ from aaa.model.records import NEVER, NO_LIMIT, DecisionRecord, PolicyVersion, Se
 from aaa.state.sessions import turn_cycle
 from aaa.state.store import Store
 from policy.decide import cycle_bounds, decide
-from policy.model import Decision, Facts
+from policy.model import Decision, Facts, QuotaFacts, ServiceFacts, SubscriberFacts
 
 
 class Decisions:
@@ -87,21 +87,32 @@ def is_plain(body: Service) -> bool:
 def facts_of(service: ServiceRecord, at: float) -> Facts:
     """What policy may know of a service."""
     body = service.body
-    ends_at = service.cycle_ends_at
-    used = service.input_octets + service.output_octets
-    if at >= ends_at:
-        used = 0
-        ends_at = cycle_bounds(body.cycle, service.plan.body, at)[1]
+    plan = service.plan.body
+    owner = service.subscriber.body
+    quota = None
+    if plan.quota is not None:
+        ends_at = service.cycle_ends_at
+        used = service.input_octets + service.output_octets
+        if at >= ends_at:
+            used = 0
+            ends_at = cycle_bounds(body.cycle, plan, at)[1]
+        octets = plan.quota.octets
+        quota = QuotaFacts(octets, used, max(0, octets - used), ends_at, ends_at)
     return Facts(
         now=at,
-        state=body.state,
-        plan=service.plan.body,
+        plan=plan,
         overrides=body.overrides,
-        activated_at=epoch(body.activated_at),
-        expires_at=epoch(body.expires_at),
-        grace_until=epoch(body.grace_until),
-        used_octets=used,
-        cycle_ends_at=ends_at,
+        service=ServiceFacts(
+            id=body.id,
+            state=body.state,
+            pushed_state=body.state,
+            add_ons=body.add_ons,
+            activated_at=epoch(body.activated_at),
+            expires_at=epoch(body.expires_at),
+            grace_until=epoch(body.grace_until),
+        ),
+        subscriber=SubscriberFacts(owner.id, owner.operator, owner.groups, owner.tags),
+        quota=quota,
     )
 
 

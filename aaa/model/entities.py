@@ -116,6 +116,29 @@ class Service(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """Usage of the running cycle at migration; counts only when the PUT creates the service."""
 
 
+class Hold(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """What an automation, an admin or a payment hook lays on a service, beside billing's state. One for each cause."""
+
+    kind: Literal["restrict", "suspend"]
+    cause: Id
+    """"automation:NAME", "admin", ...: names the hold within its service; `restore` lifts by it."""
+    actor: str = ""
+    at: float = 0.0
+    """Epoch seconds of its beginning."""
+    until: float | None = None
+    """It ends by itself, exclusive; None: until it is lifted."""
+    reason: str = ""
+
+
+class TopUp(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """Octets bought; `id` is the client's own, so that a replay is harmless."""
+
+    id: Id
+    octets: Annotated[int, Meta(ge=1, le=2**56)]
+    expires_at: Moment | None = None
+    """None: with the running cycle."""
+
+
 SERVICE_TRANSITIONS: dict[State, tuple[State, ...]] = {
     "pending": ("active", "terminated"),
     "active": ("restricted", "suspended", "terminated"),

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
-Kind = Literal["plan", "subscriber", "service", "credentials"]
+Kind = Literal["plan", "subscriber", "service", "credentials", "sim", "number", "number_range", "device"]
+Op = Literal["put", "patch", "delete", "state", "top_up", "hold", "restore", "tag", "transition", "replace"]
 ResultStatus = Literal["applied", "stale", "conflict", "error"]
 
 
@@ -16,9 +17,12 @@ class Operation(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True
 
     put: `value` is the whole entity. patch: `value` has the fields to change (null clears). delete: leaves a
     tombstone. state: `value` is {"state", "reason"}, for services. `revision` stands in the value or here.
+    For services, without a revision, because billing's entity stays as it is: top_up (a TopUp), hold (a Hold),
+    restore ({"cause"}; absent: every hold), tag ({"add", "remove"}). For SIMs and numbers: transition ({"state"}), and
+    for SIMs replace ({"iccid"} of the new one).
     """
 
-    op: Literal["put", "patch", "delete", "state"]
+    op: Op
     kind: Kind
     id: str
     value: dict[str, Any] | None = None
@@ -38,6 +42,8 @@ class Result(Struct, frozen=True, gc=False, omit_defaults=True):
     detail: str | None = None
     field: str | None = None
     """Path of the offending field, "$.plan_id"."""
+    enforcements: tuple[int, ...] = ()
+    """Numbers of the enforcements that followed, where the caller waits for them; their receipts are beside it."""
 
 
 class Actor(Struct, frozen=True, gc=False):

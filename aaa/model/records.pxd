@@ -13,6 +13,7 @@ cdef class PolicyVersion:
 
 @cython.final
 cdef class DecisionRecord:
+    cdef public long long id
     cdef public object body
     cdef public bint grant
     cdef public long simultaneous_use
@@ -28,6 +29,8 @@ cdef class PlanRecord:
     cdef public object body
     cdef public long long version
     cdef public long long services
+    cdef public long long add_on_uses
+    cdef public bint zero_rates
     cdef public dict plain
 
 @cython.final
@@ -47,6 +50,29 @@ cdef class CredentialRecord:
 
 @cython.final
 @cython.no_gc
+cdef class Account:
+    cdef public str kind
+    cdef public str key
+    cdef public list members
+    cdef public double cycle_starts_at
+    cdef public double cycle_ends_at
+    cdef public long long charged_octets
+    cdef public long long settled_octets
+    cdef public tuple buckets
+    cdef public long long next_mark
+    cdef public tuple told
+    cdef public int bought
+    cdef public double changes_at
+    cdef public bint dirty
+
+@cython.final
+@cython.no_gc
+cdef class Marks:
+    cdef public tuple holds
+    cdef public tuple tags
+
+@cython.final
+@cython.no_gc
 cdef class ServiceRecord:
     cdef public long long no
     cdef public object body
@@ -54,6 +80,8 @@ cdef class ServiceRecord:
     cdef public PlanRecord plan
     cdef object held_credentials
     cdef public Live live
+    cdef public Account account
+    cdef public Marks marks
     cdef public long long version
     cdef public DecisionRecord decision
     cdef public long long decided_version
@@ -73,6 +101,7 @@ cdef class Live:
     cdef public int failures
     cdef public double failed_at
     cdef public double locked_until
+    cdef public dict variants
 
 @cython.final
 @cython.no_gc
@@ -144,4 +173,7 @@ cdef class SessionRecord:
     cdef public bytes remote_id
     cdef public dict held_since
     cdef public DecisionRecord decision
+    cdef public DecisionRecord desired
+    cdef public double diverged_at
+    cdef public object enforcement
     cdef public int dirty

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aaa.model.entities import Service, Subscriber
+    from aaa.model.enforcement import Enforcement
+    from aaa.model.entities import Hold, Service, Subscriber
     from policy.model import Decision, Plan
+    from policy.quota import Bucket
 
 NEVER = float("inf")
 NO_LIMIT = 2**62
@@ -44,6 +46,8 @@ class PolicyVersion:
 class DecisionRecord:
     """A decision as requests read it: one object for all services that have an equal one."""
 
+    id: int
+    """63 bits of a hash of its JSON: the same in every run; two records with one id are equal."""
     body: Decision
     """Without trace and validity."""
     grant: bool
@@ -56,7 +60,8 @@ class DecisionRecord:
     rendered: dict[str, object]
     """What mapping made of it, by [[nas]]; bounded by their number."""
 
-    def __init__(self, body: Decision) -> None:
+    def __init__(self, body: Decision, id: int = 0) -> None:
+        self.id = id
         self.body = body
         self.grant = body.grant
         self.simultaneous_use = body.simultaneous_use or 0
@@ -74,6 +79,10 @@ class PlanRecord:
     version: int
     services: int
     """How many services have it."""
+    add_on_uses: int
+    """How many services have it as an add-on."""
+    zero_rates: bool
+    """Its schedule has windows in which traffic does not count."""
     plain: dict[tuple[str, int], DecisionRecord]
     """Decisions of services that differ in nothing but their state, by state and policy version; until it changes."""
 
@@ -82,6 +91,8 @@ class PlanRecord:
         self.body = body
         self.version = 0
         self.services = 0
+        self.add_on_uses = 0
+        self.zero_rates = False
         self.plain = {}
 
 
@@ -127,6 +138,66 @@ class CredentialRecord:
         self.verifier = verifier
 
 
+class Account:
+    """A balance that one or several services draw from: what its running cycle offers, and what was charged.
+
+    Only `charged_octets` moves with every report. Which bucket paid is settled later, in the order of their ends: it
+    depends on the buckets that were there, not on the moment within their time; so it is settled before they change.
+    """
+
+    kind: str
+    """"service", "subscriber" or "group"."""
+    key: str
+    """Names it in its table: number of the service or subscriber, or "operator/group"."""
+    members: list[ServiceRecord]
+    """Services that draw from it."""
+    cycle_starts_at: float
+    cycle_ends_at: float
+    charged_octets: int
+    """In the running cycle."""
+    settled_octets: int
+    """Of these, what the buckets know of."""
+    buckets: tuple[Bucket, ...]
+    """In the order in which they are used up."""
+    next_mark: int
+    """`charged_octets` at which a threshold is to be told; NO_LIMIT: none is left."""
+    told: tuple[int, ...]
+    """Thresholds told in this cycle, percent."""
+    bought: int
+    """Automatic top-ups of this cycle."""
+    changes_at: float
+    """When time alone changes what is left: the cycle's turn or a bucket's end."""
+    dirty: bool
+
+    def __init__(self, kind: str, key: str) -> None:
+        self.kind = kind
+        self.key = key
+        self.members = []
+        self.cycle_starts_at = 0.0
+        self.cycle_ends_at = 0.0
+        self.charged_octets = 0
+        self.settled_octets = 0
+        self.buckets = ()
+        self.next_mark = NO_LIMIT
+        self.told = ()
+        self.bought = 0
+        self.changes_at = 0.0
+        self.dirty = False
+
+
+class Marks:
+    """What others than billing put on a service: holds and tags. Few services have any."""
+
+    holds: tuple[Hold, ...]
+    """In the order of their causes; also those whose time is over, until they are swept."""
+    tags: tuple[str, ...]
+    """Sorted."""
+
+    def __init__(self) -> None:
+        self.holds = ()
+        self.tags = ()
+
+
 class ServiceRecord:
     """A service: billing's body, its balance, its cached decision, and what is live of it."""
 
@@ -137,6 +208,9 @@ class ServiceRecord:
     held_credentials: CredentialRecord | tuple[CredentialRecord, ...]
     """The only one, or a tuple: a million tuples of one are 64 MB."""
     live: Live | None
+    account: Account | None
+    """The balance it draws from; None: its plan has no quota and no tiers."""
+    marks: Marks | None
     version: int
     """Raised whenever something of the service or its subscriber changed that a decision reads."""
     decision: DecisionRecord | None
@@ -144,6 +218,7 @@ class ServiceRecord:
     """Sum of the versions that the decision was made under; each only grows, so an equal sum is an equal state."""
     decided_until: float
     decided_below: int
+    """`account.charged_octets` at which the decision changes."""
     cycle_starts_at: float
     cycle_ends_at: float
     input_octets: int
@@ -161,6 +236,8 @@ class ServiceRecord:
         self.plan = plan
         self.held_credentials = ()
         self.live = None
+        self.account = None
+        self.marks = None
         self.version = 0
         self.decision = None
         self.decided_version = -1
@@ -196,12 +273,15 @@ class Live:
     failures: int
     failed_at: float
     locked_until: float
+    variants: dict[tuple[str, ...], tuple[int, float, int, DecisionRecord]] | None
+    """Decisions by the session facts that the policy reads: (version, until, below, decision); bounded."""
 
     def __init__(self) -> None:
         self.sessions = []
         self.failures = 0
         self.failed_at = 0.0
         self.locked_until = 0.0
+        self.variants = None
 
 
 class NasRecord:
@@ -326,6 +406,12 @@ class SessionRecord:
     """From when each address was held that it did not have from its start."""
     decision: DecisionRecord | None
     """The last that the network confirmed; None: unknown."""
+    desired: DecisionRecord | None
+    """The one it should run under, as last compared; None: not looked at yet."""
+    diverged_at: float
+    """Since when the two differ; 0.0: they do not."""
+    enforcement: Enforcement | None
+    """What is being done about it."""
     dirty: int
     """0 as stored, 1 counters changed, 2 the whole row is to be written."""
 
@@ -368,4 +454,7 @@ class SessionRecord:
         self.remote_id = None
         self.held_since = None
         self.decision = None
+        self.desired = None
+        self.diverged_at = 0.0
+        self.enforcement = None
         self.dirty = 0

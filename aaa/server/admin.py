@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 POSTURE_WINDOW_S = 30 * 86_400.0
 """How far back `nas message-authenticator` looks for requests that would break."""
+Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
+TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = ()
+"""Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""
 OPERATIONS_DECODER = msgspec.msgpack.Decoder(list[Operation])
 
 
@@ -53,7 +56,7 @@ class Admin:
         self._server = server
         self._store = server.store
         self._metrics = Metrics(server)
-        self._methods: dict[str, Callable[[Actor, Any], Answer | Awaitable[Answer]]] = {
+        self._methods: dict[str, Method] = {
             "get": self.get,
             "list": self.page,
             "status": self.status,
@@ -73,6 +76,8 @@ class Admin:
             "reload": self.reload,
             "stats": self.stats,
         }
+        for topic in TOPICS:
+            self._methods |= topic(server)
 
     def handle(self, call: Call) -> Answer | Awaitable[Answer]:
         """Answer one call; the RPC server sets the id."""
@@ -199,12 +204,11 @@ class Admin:
         record = self._server.decisions.of(service, at)
         decision = record.body
         facts = facts_of(service, at)
-        quota = service.plan.body.quota
         fresh = at >= service.cycle_ends_at
         used = views.usage_view(0 if fresh else service.input_octets, 0 if fresh else service.output_octets)
         body: dict[str, Any] = {
             "service_id": service.body.id,
-            "state": facts.state,
+            "state": facts.service.state,
             "plan_id": service.plan.body.id,
             "subscriber_id": service.subscriber.body.id,
             "grant": decision.grant,
@@ -213,13 +217,12 @@ class Admin:
             "rate": decision.rate,
             "usage": used,
             "quota": None,
-            "cycle_ends_at": views.moment(facts.cycle_ends_at),
-            "expires_at": views.moment(facts.expires_at),
+            "cycle_ends_at": views.moment(service.cycle_ends_at),
+            "expires_at": views.moment(facts.service.expires_at),
             "sessions": [],
         }
-        if quota is not None:
-            left = max(0, quota.octets - facts.used_octets)
-            body["quota"] = {"octets": quota.octets, "used_octets": facts.used_octets, "left_octets": left}
+        if (balance := facts.quota) is not None:
+            body["quota"] = {"octets": balance.octets, "used_octets": balance.used, "left_octets": balance.left}
         if service.live is not None:
             for session in service.live.sessions:
                 if session.state == ACTIVE:

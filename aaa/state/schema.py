@@ -3,7 +3,7 @@
 import sqlite3
 from enum import IntEnum
 
-VERSION = 3
+VERSION = 4
 """Of the schema; kept in PRAGMA user_version."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -42,6 +42,46 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     2: ("CREATE INDEX address_history_until ON address_history (until_at)",),
     # Groups of session and usage rows that are not in their tables yet; see aaa/state/recent.py.
     3: ("CREATE TABLE recent (seq INTEGER PRIMARY KEY, rows BLOB NOT NULL)",),
+    4: (
+        # Balances; key is "service/NO", "subscriber/NO" or "group/OPERATOR/NAME".
+        "CREATE TABLE account (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE hold (service INTEGER, cause TEXT, body TEXT NOT NULL, PRIMARY KEY (service, cause))"
+        " WITHOUT ROWID",
+        "CREATE TABLE tag (service INTEGER PRIMARY KEY, tags TEXT NOT NULL)",
+        # Decisions that sessions run under or ran under; by the hash of their JSON.
+        "CREATE TABLE decision (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+        # The outbox while open, the receipt afterwards.
+        "CREATE TABLE enforcement (id INTEGER PRIMARY KEY, session INTEGER NOT NULL, service INTEGER NOT NULL,"
+        " state TEXT NOT NULL, at REAL NOT NULL, operator TEXT NOT NULL, correlation_id TEXT NOT NULL,"
+        " audit INTEGER NOT NULL, body TEXT NOT NULL)",
+        "CREATE INDEX enforcement_service ON enforcement (service, id)",
+        "CREATE INDEX enforcement_session ON enforcement (session, id)",
+        "CREATE INDEX enforcement_audit ON enforcement (audit) WHERE audit > 0",
+        "CREATE INDEX enforcement_open ON enforcement (id) WHERE state IN ('pending', 'sent', 'waiting')",
+        # What automations do later.
+        "CREATE TABLE timer (id INTEGER PRIMARY KEY, due_at REAL NOT NULL, body TEXT NOT NULL)",
+        # hash: SHA-256 over the previous row's hash and this row's columns; see aaa/state/audit.py.
+        "CREATE TABLE audit (seq INTEGER PRIMARY KEY, at REAL NOT NULL, actor TEXT NOT NULL, operator TEXT NOT NULL,"
+        " correlation_id TEXT NOT NULL, action TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,"
+        " body TEXT NOT NULL, hash BLOB NOT NULL)",
+        "CREATE INDEX audit_subject ON audit (kind, subject, seq)",
+        "CREATE TABLE idempotency (key TEXT PRIMARY KEY, at REAL NOT NULL, digest BLOB NOT NULL,"
+        " status INTEGER NOT NULL, answer BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX idempotency_at ON idempotency (at)",
+        # Events that a webhook refused for good.
+        "CREATE TABLE dead_letter (webhook TEXT, seq INTEGER, at REAL NOT NULL, attempts INTEGER NOT NULL,"
+        " error TEXT NOT NULL, PRIMARY KEY (webhook, seq)) WITHOUT ROWID",
+        "ALTER TABLE event ADD COLUMN operator TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE event ADD COLUMN subscriber TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE event ADD COLUMN service TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE event ADD COLUMN cause TEXT NOT NULL DEFAULT '{}'",
+        "CREATE INDEX event_service ON event (service, seq) WHERE service != ''",
+        # sealed: K and OPc under the store's key.
+        "CREATE TABLE sim (no INTEGER PRIMARY KEY, body TEXT NOT NULL, sealed TEXT)",
+        "CREATE TABLE number (msisdn TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE number_range (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE device (no INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    ),
 }
 """Statements that lead from one version to the next, by the version they reach."""
 
@@ -70,6 +110,27 @@ class Row(IntEnum):
     ADDRESS = 18
     PRUNE = 19
     """(a History, epoch seconds): drop a slice of what is older."""
+    ACCOUNT = 20
+    ACCOUNT_DELETE = 21
+    HOLD = 22
+    HOLD_DELETE = 23
+    TAG = 24
+    DECISION = 25
+    ENFORCEMENT = 26
+    TIMER = 27
+    TIMER_DELETE = 28
+    AUDIT = 29
+    IDEMPOTENCY = 30
+    DEAD_LETTER = 31
+    DEAD_LETTER_DELETE = 32
+    SIM = 33
+    SIM_DELETE = 34
+    NUMBER = 35
+    NUMBER_DELETE = 36
+    NUMBER_RANGE = 37
+    NUMBER_RANGE_DELETE = 38
+    DEVICE = 39
+    DEVICE_DELETE = 40
 
 
 class History(IntEnum):
@@ -78,6 +139,9 @@ class History(IntEnum):
     EVENTS = 0
     LEASES = 1
     SESSIONS = 2
+    AUDIT = 3
+    ENFORCEMENTS = 4
+    IDEMPOTENCY = 5
 
 
 PRUNES: dict[History, str] = {
@@ -86,6 +150,14 @@ PRUNES: dict[History, str] = {
     " WHERE at < ?1) AND seq < (SELECT max(seq) FROM event)",
     History.LEASES: "DELETE FROM address_history WHERE (address, from_at, session) IN (SELECT address, from_at, session"
     " FROM address_history WHERE until_at < ?1 ORDER BY until_at LIMIT ?2)",
+    # The newest entry stays: the next one's hash is made from it.
+    History.AUDIT: "DELETE FROM audit WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM audit ORDER BY seq LIMIT ?2)"
+    " WHERE at < ?1) AND seq < (SELECT max(seq) FROM audit)",
+    History.ENFORCEMENTS: "DELETE FROM enforcement WHERE id IN (SELECT id FROM (SELECT id, at, state FROM enforcement"
+    " ORDER BY id LIMIT ?2) WHERE at < ?1 AND state NOT IN ('pending', 'sent', 'waiting'))"
+    " AND id < (SELECT max(id) FROM enforcement)",
+    History.IDEMPOTENCY: "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at < ?1"
+    " ORDER BY at LIMIT ?2)",
     History.SESSIONS: "DELETE FROM session_history WHERE id IN (SELECT id FROM session_history WHERE ended_at < ?1"
     " ORDER BY ended_at LIMIT ?2)",
 }
@@ -110,9 +182,30 @@ STATEMENTS: dict[Row, str] = {
     Row.SESSION_FORGET: "DELETE FROM session WHERE id = ?",
     Row.LEASE: "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?)",
     Row.LEASE_DELETE: "DELETE FROM lease WHERE pool = ? AND address = ?",
-    Row.EVENT: "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?)",
+    Row.EVENT: "INSERT OR REPLACE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     Row.USAGE_DELETE: "DELETE FROM usage WHERE service = ?",
     Row.ADDRESS: "INSERT OR REPLACE INTO address_history VALUES (?, ?, ?, ?)",
+    Row.ACCOUNT: "INSERT OR REPLACE INTO account VALUES (?, ?)",
+    Row.ACCOUNT_DELETE: "DELETE FROM account WHERE key = ?",
+    Row.HOLD: "INSERT OR REPLACE INTO hold VALUES (?, ?, ?)",
+    Row.HOLD_DELETE: "DELETE FROM hold WHERE service = ? AND cause = ?",
+    Row.TAG: "INSERT OR REPLACE INTO tag VALUES (?, ?)",
+    Row.DECISION: "INSERT OR IGNORE INTO decision VALUES (?, ?)",
+    Row.ENFORCEMENT: "INSERT OR REPLACE INTO enforcement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    Row.TIMER: "INSERT OR REPLACE INTO timer VALUES (?, ?, ?)",
+    Row.TIMER_DELETE: "DELETE FROM timer WHERE id = ?",
+    Row.AUDIT: "INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    Row.IDEMPOTENCY: "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?)",
+    Row.DEAD_LETTER: "INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?)",
+    Row.DEAD_LETTER_DELETE: "DELETE FROM dead_letter WHERE webhook = ? AND seq = ?",
+    Row.SIM: "INSERT OR REPLACE INTO sim VALUES (?, ?, ?)",
+    Row.SIM_DELETE: "DELETE FROM sim WHERE no = ?",
+    Row.NUMBER: "INSERT OR REPLACE INTO number VALUES (?, ?)",
+    Row.NUMBER_DELETE: "DELETE FROM number WHERE msisdn = ?",
+    Row.NUMBER_RANGE: "INSERT OR REPLACE INTO number_range VALUES (?, ?)",
+    Row.NUMBER_RANGE_DELETE: "DELETE FROM number_range WHERE id = ?",
+    Row.DEVICE: "INSERT OR REPLACE INTO device VALUES (?, ?)",
+    Row.DEVICE_DELETE: "DELETE FROM device WHERE no = ?",
 }
 
 

@@ -7,6 +7,8 @@ memory. Knows no protocol and no clock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from datetime import UTC, tzinfo
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -14,10 +16,14 @@ import msgspec
 
 from aaa.credential.identity import NameRules
 from aaa.credential.verifier import Verifier
+from aaa.limits import EVENTS_KEPT_MAX
+from aaa.model.enforcement import Enforcement
 from aaa.model.entities import Service
+from aaa.model.events import SERVER, Cause, Event
 from aaa.model.records import (
     ENDED,
     NO_LIMIT,
+    Account,
     CredentialRecord,
     Live,
     NasRecord,
@@ -88,6 +94,38 @@ class Store:
         """The highest number that the journal knows of: a number never comes back, though its entity is deleted."""
         self.session_ids = SessionIds()
         self.last_event = 0
+        self.durable_event = 0
+        """The newest that may be told: it and all before it are durable."""
+        self._event_groups: deque[list[int]] = deque()
+        """Groups under way that have events: [group, newest event of it]."""
+        self.event_waiters: list[Callable[[], None]] = []
+        """Called whenever `durable_event` has moved."""
+        self.events: deque[Event] = deque(maxlen=EVENTS_KEPT_MAX)
+        """The newest, for the feed; older ones are read from the table."""
+        self.new_events: list[Event] = []
+        """Since the engine last looked: automations run on them."""
+        self.cause: Cause = SERVER
+        """On whose behalf the running command is applied; events, audit entries and enforcements take it over."""
+        self.affected: dict[ServiceRecord, None] = {}
+        """Services with live sessions whose decision may have changed, in order, since the engine last looked."""
+        self.affected_plans: dict[PlanRecord, None] = {}
+        """Likewise plans: every live session of their services."""
+        self.affected_all = False
+        """Likewise everything: the policy has changed."""
+        self.zone: tzinfo = UTC
+        """In which cycles turn and windows open: the policy's."""
+        self.accounts: dict[str, Account] = {}
+        """Balances that are shared, by kind and key; a service's own is in its record only."""
+        self.dirty_accounts: list[Account] = []
+        self.enforcements: dict[int, Enforcement] = {}
+        """The open ones: the outbox."""
+        self.last_enforcement = 0
+        self.last_timer = 0
+        self.last_audit = 0
+        self.audit_hash = bytes(32)
+        """Of the last audit entry: the next one's link."""
+        self.stored_decisions: set[int] = set()
+        """Ids of decisions whose row is written or owed."""
         self.policy_version = PolicyVersion()
         self.lease_rows: list[Any] = []
         """Leases as loaded, until the pools take them over."""
@@ -233,12 +271,42 @@ class Store:
 
     # Events
 
-    def emit(self, kind: str, subject: str, at: float, body: dict[str, Any]) -> int:
-        """Record an event; returns its sequence number."""
+    def emit(
+        self, kind: str, subject: str, at: float, data: dict[str, Any], service: ServiceRecord | None = None,
+        operator: str = "",
+    ) -> int:
+        """Record an event under the running cause; returns its number. It is told once its group is durable.
+
+        service: whose it is, which gives operator and subscriber; operator: for what belongs to no service.
+        """
         self.last_event += 1
-        text = msgspec.json.encode(body).decode()
-        self.journal.append(Row.EVENT, (self.last_event, at, kind, subject, text))
-        return self.last_event
+        seq = self.last_event
+        subscriber_id = service_id = ""
+        if service is not None:
+            service_id, subscriber_id = service.body.id, service.subscriber.body.id
+            operator = service.subscriber.body.operator
+        cause = self.cause
+        event = Event(seq, at, kind, subject, data, operator, subscriber_id, service_id, cause)
+        row = (
+            seq, at, kind, subject, msgspec.json.encode(data).decode(), operator, subscriber_id, service_id,
+            msgspec.json.encode(cause).decode(),
+        )  # fmt: skip
+        self.journal.append(Row.EVENT, row)
+        self.events.append(event)
+        self.new_events.append(event)
+        group = self.journal.group
+        if not self._event_groups or self._event_groups[-1][0] != group:
+            self._event_groups.append([group, seq])
+            self.journal.when_durable(self._tell_events)
+        self._event_groups[-1][1] = seq
+        return seq
+
+    def _tell_events(self) -> None:
+        """A group with events is durable."""
+        while self._event_groups and self._event_groups[0][0] <= self.journal.durable:
+            self.durable_event = self._event_groups.popleft()[1]
+        for waiter in self.event_waiters:
+            waiter()
 
     # NASes
 

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from billing_hooks.endpoints import ENDPOINTS, Endpoint
+from billing_hooks.endpoints import Endpoint
 from billing_hooks.problems import CODES
+from billing_hooks.table import ENDPOINTS
 from billing_hooks.tokens import READERS, ApiSettings
 from tests.billing_hooks.conftest import PLAN, ROLES, SERVICE, SETTINGS, Harness, make_token, token_of
 

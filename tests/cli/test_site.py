@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from aaa.cli.commands import cli
 from aaa.cli.door import Door, Refused
-from billing_hooks.endpoints import ENDPOINTS, Endpoint
+from billing_hooks.endpoints import Endpoint
+from billing_hooks.table import ENDPOINTS
 
 ROOT = Path(__file__).parents[2]
 
