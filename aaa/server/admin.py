@@ -23,6 +23,7 @@ from aaa.model.operations import Actor, Answer, Call, Operation, Result
 from aaa.model.records import ACTIVE, ENDED, DecisionRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
 from aaa.server import views
+from aaa.server.answers import missing, reply
 from aaa.server.metrics import Metrics
 from aaa.state.entities import apply_operation
 from aaa.state.store import ADDRESS_FACTS
@@ -37,16 +38,6 @@ Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
 TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = ()
 """Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""
 OPERATIONS_DECODER = msgspec.msgpack.Decoder(list[Operation])
-
-
-def reply(status: int, body: Any) -> Answer:
-    """A JSON answer."""
-    return Answer(0, status, msgspec.json.encode(body))
-
-
-def missing(kind: str, name: str) -> Answer:
-    """404."""
-    return reply(404, {"error": "not_found", "detail": f"no {kind} {name!r}"})
 
 
 class Admin:
