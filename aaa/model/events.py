@@ -38,3 +38,19 @@ class Event(Struct, frozen=True, gc=False):
     """Events of one subscriber reach a webhook in order."""
     service_id: str = ""
     cause: Cause = SERVER
+
+
+class Timer(Struct, frozen=True, gc=False):
+    """What an automation does later."""
+
+    id: int
+    due_at: float
+    """Epoch seconds."""
+    automation: str
+    """Name of the automation."""
+    service_no: int
+    """Whom it is about; 0: no service."""
+    event: Event
+    """What it was started by."""
+    key: str = ""
+    """The same key is the same deed: the automation's, with its event or service."""

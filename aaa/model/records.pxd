@@ -30,6 +30,8 @@ cdef class PlanRecord:
     cdef public long long version
     cdef public long long services
     cdef public long long add_on_uses
+    cdef public bint metered
+    cdef public int counts
     cdef public bint zero_rates
     cdef public dict plain
 
@@ -59,8 +61,14 @@ cdef class Account:
     cdef public long long charged_octets
     cdef public long long settled_octets
     cdef public tuple buckets
+    cdef public long long offered_octets
+    cdef public long long left_octets
+    cdef public long long offers
     cdef public long long next_mark
+    cdef public long long alarm
     cdef public tuple told
+    cdef public bint exhausted
+    cdef public tuple known
     cdef public int bought
     cdef public double changes_at
     cdef public bint dirty

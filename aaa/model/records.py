@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 NO_LIMIT = 2**62
 """An octet count that no usage reaches."""
+BOTH, DOWN, UP = 0, 1, 2
+DIRECTIONS = {"both": BOTH, "down": DOWN, "up": UP}
 
 
 class SessionIds:
@@ -81,6 +83,10 @@ class PlanRecord:
     """How many services have it."""
     add_on_uses: int
     """How many services have it as an add-on."""
+    metered: bool
+    """It has a quota or tiers: its services have a balance."""
+    counts: int
+    """What its quota counts: BOTH, DOWN or UP."""
     zero_rates: bool
     """Its schedule has windows in which traffic does not count."""
     plain: dict[tuple[str, int], DecisionRecord]
@@ -88,12 +94,18 @@ class PlanRecord:
 
     def __init__(self, no: int, body: Plan) -> None:
         self.no = no
-        self.body = body
+        self.use(body)
         self.version = 0
         self.services = 0
         self.add_on_uses = 0
-        self.zero_rates = False
         self.plain = {}
+
+    def use(self, body: Plan) -> None:
+        """Take a new body."""
+        self.body = body
+        self.metered = body.quota is not None or bool(body.tiers)
+        self.counts = BOTH if body.quota is None else DIRECTIONS[body.quota.direction]
+        self.zero_rates = any(entry.zero_rated for entry in body.schedule)
 
 
 class SubscriberRecord:
@@ -159,10 +171,22 @@ class Account:
     """Of these, what the buckets know of."""
     buckets: tuple[Bucket, ...]
     """In the order in which they are used up."""
+    offered_octets: int
+    """Sum of the buckets."""
+    left_octets: int
+    """What the buckets had left when they were last settled."""
+    offers: int
+    """Up to which of the store's changes of quotas the cycle's buckets are what the plans say."""
     next_mark: int
-    """`charged_octets` at which a threshold is to be told; NO_LIMIT: none is left."""
+    """`charged_octets` at which something is to be told; NO_LIMIT: nothing is."""
+    alarm: int
+    """`charged_octets` at which the decision of a member of a shared balance changes; 0: look at them."""
     told: tuple[int, ...]
     """Thresholds told in this cycle, percent."""
+    exhausted: bool
+    """That nothing is left has been told."""
+    known: tuple[str, ...]
+    """Ids of the last top-ups, so that a replay is harmless; bounded by TOP_UPS_KNOWN_MAX."""
     bought: int
     """Automatic top-ups of this cycle."""
     changes_at: float
@@ -178,8 +202,14 @@ class Account:
         self.charged_octets = 0
         self.settled_octets = 0
         self.buckets = ()
+        self.offered_octets = 0
+        self.left_octets = 0
+        self.offers = -1
         self.next_mark = NO_LIMIT
+        self.alarm = 0
         self.told = ()
+        self.exhausted = False
+        self.known = ()
         self.bought = 0
         self.changes_at = 0.0
         self.dirty = False
