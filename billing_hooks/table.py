@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from billing_hooks import endpoints
+from billing_hooks import endpoints, see
 from billing_hooks.endpoints import Endpoint
 
-ENDPOINTS: Final[tuple[Endpoint, ...]] = (*endpoints.ENDPOINTS,)
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (*endpoints.ENDPOINTS, *see.ENDPOINTS)

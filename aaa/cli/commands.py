@@ -15,6 +15,7 @@ from aaa.cli.entities import plan_group, service_group, subscriber_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
 from aaa.cli.output import print_fields, print_json
 from aaa.cli.probe import acct_test, auth_test
+from aaa.cli.trace import trace
 
 LIBRARIES: Final = ("litestar", "uvicorn", "msgspec", "uvloop", "cryptography", "cython")
 
@@ -188,3 +189,4 @@ for group in (subscriber_group, service_group, plan_group, nas_group, session_gr
     cli.add_command(group)
 cli.add_command(auth_test)
 cli.add_command(acct_test)
+cli.add_command(trace)

@@ -111,6 +111,23 @@ class Door:
             raise _refusal(answer.status, data, self._token is None)
         return data
 
+    def stream(self, path: str, **query: Any) -> Iterator[str]:
+        """Lines of an endless answer, as they come. Raises Refused."""
+        given = {name: value for name, value in query.items() if value is not None}
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            self._connection.request("GET", path + (f"?{urlencode(given)}" if given else ""), headers=headers)
+            answer = self._connection.getresponse()
+            if answer.status >= 400:
+                raise _refusal(answer.status, answer.read(), self._token is None)
+            for line in answer:
+                if line.strip():
+                    yield line.decode().rstrip("\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(f"{self.url}: {error}; is the server running? (`aaa serve`)") from None
+        finally:
+            self._connection.close()
+
     def pages(self, path: str, limit: int | None, **query: Any) -> Iterator[dict[str, Any]]:
         """Items of a list, page by page, up to limit."""
         after, left = "", limit

@@ -22,7 +22,7 @@ from aaa.mapping import families
 from aaa.model.operations import Actor, Answer, Call, Operation, Result
 from aaa.model.records import ACTIVE, ENDED, DecisionRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
-from aaa.server import views
+from aaa.server import admin_see, views
 from aaa.server.answers import missing, reply
 from aaa.server.metrics import Metrics
 from aaa.state.entities import apply_operation
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 POSTURE_WINDOW_S = 30 * 86_400.0
 """How far back `nas message-authenticator` looks for requests that would break."""
 Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
-TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = ()
+TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (admin_see.methods,)
 """Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""
 OPERATIONS_DECODER = msgspec.msgpack.Decoder(list[Operation])
 

@@ -27,9 +27,10 @@ cdef class Port:
     cdef public Admission admission
     cdef public Statistics statistics
     cdef public object status_attributes
+    cdef public object tap
 
     cpdef object on_readable(self)
-    @cython.locals(count=int, packets=list, requests=list, admission=Admission, request=Request, datagrams=list,
+    @cython.locals(count=int, packets=list, requests=list, admitted=list, admission=Admission, request=Request, datagrams=list,
                    answer=Datagram)
     cpdef list take(self, double now, double at, int status_code)
     cpdef bytes sign(self, Request request, int code, bytes attributes, bint message_authenticator)
@@ -59,7 +60,7 @@ cdef class AccountingPort(Port):
     cdef public object accountant
     cdef public object journal
 
-    @cython.locals(request=Request, now=double, at=double, requests=list, answers=list, packet=Packet,
+    @cython.locals(request=Request, now=double, at=double, requests=list, records=list, outcomes=list, answers=list, packet=Packet,
                    payload=bytes)
     cpdef object on_readable(self)
 

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from aaa.engine.account import Accountant
 from aaa.engine.authorize import Authorizer
@@ -27,6 +28,9 @@ from aaa.radius.reasons import DropReason
 from aaa.state.journal import Journal
 from native.datagram import BatchSocket, Datagram
 from native.radius import Packet, decode
+
+if TYPE_CHECKING:
+    from aaa.server.trace import Tap
 
 ACCESS_ACCEPT = 2
 ACCESS_REJECT = 3
@@ -101,6 +105,8 @@ class Port:
     admission: Admission
     statistics: Statistics
     status_attributes: Callable[[Request], bytes]
+    tap: Tap | None
+    """Who looks on; None: nobody."""
 
     def __init__(
         self,
@@ -113,6 +119,7 @@ class Port:
         self.admission = admission
         self.statistics = statistics
         self.status_attributes = status_attributes
+        self.tap = None
 
     def on_readable(self) -> None:
         """Serve one batch."""
@@ -126,7 +133,11 @@ class Port:
         admission = self.admission
         requests: list[Request] = []
         datagrams: list[Datagram] = []
-        for request in admission.admit(packets, count, now, at):
+        if self.tap is None:
+            admitted = admission.admit(packets, count, now, at)
+        else:
+            admitted = self.tap.admit(admission, packets, count, now, at)
+        for request in admitted:
             if request is None:
                 continue
             if request.packet.code != STATUS_SERVER:
@@ -274,6 +285,8 @@ class AccessPort(Port):
                 ):
                     self.admission.drops[OVERLOAD] += 1
                     duplicates.forget(packet)
+        if self.tap is not None:
+            self.tap.access(requests, attempts, outcomes, replies)
         if datagrams:
             self.send(datagrams)
             sent_ns = time.time_ns()
@@ -333,7 +346,10 @@ class AccountingPort(Port):
         requests = self.take(now, at, ACCOUNTING_RESPONSE)
         if not requests:
             return
-        self.accountant.account(self.mapping.to_records(requests, at), at)
+        records = self.mapping.to_records(requests, at)
+        outcomes = self.accountant.account(records, at)
+        if self.tap is not None:
+            self.tap.accounting(requests, records, outcomes)
         answers: list[Answer] = []
         for request in requests:
             packet = request.packet
