@@ -16,15 +16,16 @@ import msgspec
 
 from aaa.credential.identity import NameRules
 from aaa.credential.verifier import Verifier
-from aaa.limits import EVENTS_KEPT_MAX
-from aaa.model.enforcement import Enforcement
+from aaa.limits import ANSWERS_KEPT_MAX, EVENTS_KEPT_MAX
+from aaa.model.enforcement import OPEN, Action, Enforcement, Reply
 from aaa.model.entities import Service
-from aaa.model.events import SERVER, Cause, Event
+from aaa.model.events import SERVER, Cause, Event, Timer
 from aaa.model.records import (
     ENDED,
     NO_LIMIT,
     Account,
     CredentialRecord,
+    DecisionRecord,
     Live,
     NasRecord,
     PlanRecord,
@@ -37,6 +38,7 @@ from aaa.model.records import (
 from aaa.state.journal import Journal
 from aaa.state.schema import Row
 from aaa.state.seal import Sealer
+from policy.rules import Policy
 
 CLEAN, COUNTERS, WHOLE = 0, 1, 2
 
@@ -106,26 +108,43 @@ class Store:
         """Since the engine last looked: automations run on them."""
         self.cause: Cause = SERVER
         """On whose behalf the running command is applied; events, audit entries and enforcements take it over."""
-        self.affected: dict[ServiceRecord, None] = {}
-        """Services with live sessions whose decision may have changed, in order, since the engine last looked."""
-        self.affected_plans: dict[PlanRecord, None] = {}
+        self.affected: dict[ServiceRecord, Cause] = {}
+        """Services with live sessions whose decision may have changed, in order, since the engine last looked; each
+        with the cause of its last change. See affect()."""
+        self.affected_plans: dict[PlanRecord, Cause] = {}
         """Likewise plans: every live session of their services."""
-        self.affected_all = False
+        self.affected_all: Cause | None = None
         """Likewise everything: the policy has changed."""
+        self.orphaned: list[SessionRecord] = []
+        """Live sessions whose service was deleted since the engine last looked: they are to be disconnected."""
         self.zone: tzinfo = UTC
         """In which cycles turn and windows open: the policy's."""
+        self.policy: Policy = Policy()
+        """The one in force: its windows say what is zero-rated."""
+        self.offers = PolicyVersion()
+        """How often what a plan includes has changed: balances follow when they are next looked at."""
         self.accounts: dict[str, Account] = {}
-        """Balances that are shared, by kind and key; a service's own is in its record only."""
+        """Balances that are shared, by "kind/key"; a service's own is in its record only."""
         self.dirty_accounts: list[Account] = []
+        self.add_on_uses: dict[str, int] = {}
+        """How many services have an add-on, by the id of its plan, which need not be there."""
+        self.hold_ends: list[tuple[float, int, str]] = []
+        """Heap of (end, number of the service, cause) of the holds that end by themselves; may name lifted ones."""
         self.enforcements: dict[int, Enforcement] = {}
         """The open ones: the outbox."""
         self.last_enforcement = 0
+        self.timers: dict[int, Timer] = {}
+        """What automations do later."""
         self.last_timer = 0
         self.last_audit = 0
         self.audit_hash = bytes(32)
         """Of the last audit entry: the next one's link."""
         self.stored_decisions: set[int] = set()
         """Ids of decisions whose row is written or owed."""
+        self.loaded_decisions: dict[int, DecisionRecord] = {}
+        """Those that loaded sessions and enforcements run under, by id: the engine takes them for its own."""
+        self.answers: dict[str, StoredAnswer] = {}
+        """The newest answers by idempotency key, oldest first; others are in the table."""
         self.policy_version = PolicyVersion()
         self.lease_rows: list[Any] = []
         """Leases as loaded, until the pools take them over."""
@@ -175,6 +194,8 @@ class Store:
         if self.last_no != self.stored_no:
             append(Row.META, ("last_no", str(self.last_no)))
             self.stored_no = self.last_no
+        if self.dirty_accounts:
+            self._collect_accounts(journal)
         for session in self.dirty_sessions:
             if session.dirty == COUNTERS:
                 append(
@@ -191,6 +212,8 @@ class Store:
                     ),
                 )
             else:
+                if session.decision is not None:
+                    self.keep_decision(session.decision)
                 append(Row.SESSION, session_row(session))
             session.dirty = CLEAN
         self.dirty_sessions.clear()
@@ -209,6 +232,82 @@ class Store:
                 ),
             )
         self.dirty_services.clear()
+
+    def _collect_accounts(self, journal: Journal) -> None:
+        """Rows of changed balances; one that came again after its end within the group must not end with it."""
+        for account in self.dirty_accounts:
+            account.dirty = False
+            if account.members:
+                row = account_row(account)
+                journal.settle(Row.ACCOUNT, Row.ACCOUNT_DELETE, (row[0],), row)
+        self.dirty_accounts.clear()
+
+    # What a decision depends on
+
+    def affect(self, service: ServiceRecord) -> None:
+        """The decision of a service may have changed: its live sessions, if any, are looked at."""
+        live = service.live
+        if live is not None and live.sessions:
+            self.affected[service] = self.cause
+
+    def revise(self, service: ServiceRecord) -> None:
+        """Something that a decision reads of a service or its subscriber has changed."""
+        service.version += 1
+        self.affect(service)
+
+    # Balances
+
+    def touch_account(self, account: Account) -> None:
+        """The account's row is owed."""
+        if not account.dirty:
+            account.dirty = True
+            self.dirty_accounts.append(account)
+            self.journal.mark()
+
+    def drop_account(self, account: Account) -> None:
+        """Nobody draws from it any more: its row goes."""
+        key = f"{account.kind}/{account.key}"
+        self.journal.settle(Row.ACCOUNT, Row.ACCOUNT_DELETE, (key,), None)
+
+    # Decisions, receipts, timers and answers
+
+    def keep_decision(self, decision: DecisionRecord) -> None:
+        """Write a decision that something stored refers to, once. One without an id is nobody's to refer to."""
+        if decision.id and decision.id not in self.stored_decisions:
+            self.stored_decisions.add(decision.id)
+            self.journal.append(Row.DECISION, (decision.id, msgspec.json.encode(decision.body).decode()))
+
+    def keep_enforcement(self, enforcement: Enforcement) -> None:
+        """Write an enforcement as it is now; it is in `enforcements` as long as it is open."""
+        if enforcement.desired is not None:
+            self.keep_decision(enforcement.desired)
+        if enforcement.state in OPEN:
+            self.enforcements[enforcement.id] = enforcement
+        else:
+            self.enforcements.pop(enforcement.id, None)
+        self.journal.append(Row.ENFORCEMENT, enforcement_row(enforcement))
+
+    def add_timer(self, due_at: float, automation: str, service_no: int, event: Event, key: str = "") -> Timer:
+        """Remember what an automation does later."""
+        self.last_timer += 1
+        timer = Timer(self.last_timer, due_at, automation, service_no, event, key)
+        self.timers[timer.id] = timer
+        row = (timer.id, due_at, msgspec.json.encode(timer).decode())
+        self.journal.settle(Row.TIMER, Row.TIMER_DELETE, (timer.id,), row)
+        return timer
+
+    def delete_timer(self, timer_id: int) -> None:
+        """It has run, or is not wanted any more."""
+        if self.timers.pop(timer_id, None) is not None:
+            self.journal.settle(Row.TIMER, Row.TIMER_DELETE, (timer_id,), None)
+
+    def keep_answer(self, key: str, answer: StoredAnswer) -> None:
+        """Remember the answer to a request with an Idempotency-Key."""
+        self.answers.pop(key, None)
+        while len(self.answers) >= ANSWERS_KEPT_MAX:
+            del self.answers[next(iter(self.answers))]
+        self.answers[key] = answer
+        self.journal.append(Row.IDEMPOTENCY, (key, answer.at, answer.digest, answer.status, answer.answer))
 
     # Sessions' indexes
 
@@ -394,6 +493,10 @@ def session_facts(session: SessionRecord) -> str:
         facts["service_session"] = True
     if session.token:
         facts["token"] = session.token
+    if session.decision is not None and session.decision.id:
+        facts["decision"] = session.decision.id
+    if session.diverged_at:
+        facts["diverged_at"] = session.diverged_at
     if session.base_input or session.base_output:
         facts["base"] = [session.base_input, session.base_output]
     if session.phases:
@@ -415,9 +518,10 @@ def session_facts(session: SessionRecord) -> str:
     return msgspec.json.encode(facts).decode()
 
 
-def restore_facts(session: SessionRecord, text: str | bytes) -> None:
-    """The inverse of session_facts."""
+def restore_facts(session: SessionRecord, text: str | bytes) -> int:
+    """The inverse of session_facts; returns the id of the decision that the network last confirmed, 0: unknown."""
     facts = msgspec.json.decode(text)
+    session.diverged_at = facts.get("diverged_at", 0.0)
     session.authorised_at = facts.get("authorised_at", 0.0)
     session.interim_interval_s = facts.get("interim_interval_s", 0)
     session.adopted = facts.get("adopted", False)
@@ -432,6 +536,103 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> None:
     since = session.started_at or session.authorised_at
     held = {bytes.fromhex(address): at for address, at in facts.get("addresses", ()) if at != since}
     session.held_since = held or None
+    decision: int = facts.get("decision", 0)
+    return decision
+
+
+class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
+    """What a request with an Idempotency-Key was answered."""
+
+    at: float
+    """Epoch seconds."""
+    digest: bytes
+    """Of the request: another one under the same key is a mistake."""
+    status: int
+    answer: bytes
+
+
+class StoredAccount(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The body of an account's row."""
+
+    cycle_starts_at: float
+    cycle_ends_at: float
+    charged_octets: int
+    settled_octets: int
+    buckets: tuple[tuple[str, str, int, float, int], ...]
+    told: tuple[int, ...]
+    exhausted: bool
+    bought: int
+    known: tuple[str, ...]
+
+
+ACCOUNT_DECODER = msgspec.json.Decoder(StoredAccount)
+
+
+def account_row(account: Account) -> tuple[Any, ...]:
+    """The row of a balance."""
+    body = StoredAccount(
+        account.cycle_starts_at,
+        account.cycle_ends_at,
+        account.charged_octets,
+        account.settled_octets,
+        tuple([(each.kind, each.id, each.octets, each.ends_at, each.used) for each in account.buckets]),
+        account.told,
+        account.exhausted,
+        account.bought,
+        account.known,
+    )
+    return f"{account.kind}/{account.key}", msgspec.json.encode(body).decode()
+
+
+class StoredEnforcement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of an enforcement's row: what its columns do not say."""
+
+    nas: str
+    service_id: str
+    action: Action
+    reason: str = ""
+    decision: int = 0
+    """Id of the desired decision in its table; 0: none."""
+    cause: Cause = SERVER
+    attempts: int = 0
+    log: tuple[Reply, ...] = ()
+    created_at: float = 0.0
+    due_at: float = 0.0
+    finished_at: float = 0.0
+    result: str = ""
+
+
+ENFORCEMENT_DECODER = msgspec.json.Decoder(StoredEnforcement)
+
+
+def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
+    """The row of an enforcement."""
+    cause = enforcement.cause
+    body = StoredEnforcement(
+        enforcement.nas,
+        enforcement.service_id,
+        enforcement.action,
+        enforcement.reason,
+        enforcement.desired.id if enforcement.desired is not None else 0,
+        cause,
+        enforcement.attempts,
+        tuple(enforcement.log),
+        enforcement.created_at,
+        enforcement.due_at,
+        enforcement.finished_at,
+        enforcement.result,
+    )
+    return (
+        enforcement.id,
+        enforcement.session_id,
+        enforcement.service_no,
+        enforcement.state,
+        enforcement.created_at,
+        enforcement.operator,
+        cause.correlation_id,
+        cause.audit,
+        msgspec.json.encode(body).decode(),
+    )
 
 
 def static_addresses(body: Service) -> list[bytes]:
