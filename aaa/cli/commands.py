@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from aaa.cli.backup import backup, restore
 from aaa.cli.door import Door, Refused, api_command, find_config
 from aaa.cli.entities import plan_group, service_group, subscriber_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
@@ -52,6 +53,8 @@ def check(config: str | None, as_json: bool) -> None:
     """Find everything that `serve` would complain about, without side effects."""
     from aaa.errors import AaaError, ConfigError, Problem
     from aaa.server.prepare import prepare
+    from aaa.state.backup import wrong_key
+    from aaa.state.seal import Sealer
 
     path = find_config(config)
     if path is None:
@@ -59,7 +62,11 @@ def check(config: str | None, as_json: bool) -> None:
     found: Sequence[Problem] = ()
     errors: Sequence[Problem] = ()
     try:
-        found = prepare(path).config.warnings
+        settings = prepare(path).config
+        found = settings.warnings
+        assert settings.store.key is not None
+        if why := wrong_key(settings.store.path, Sealer(settings.store.key.reveal())):
+            errors = (settings.report.problem(("store", "key"), why),)
     except ConfigError as error:
         errors = error.problems
     except AaaError as error:
@@ -190,3 +197,5 @@ for group in (subscriber_group, service_group, plan_group, nas_group, session_gr
 cli.add_command(auth_test)
 cli.add_command(acct_test)
 cli.add_command(trace)
+cli.add_command(backup)
+cli.add_command(restore)

@@ -232,6 +232,10 @@ _TYPES: Final = (
         _maybe("top_up_octets", int, "octets bought with it"),
     )),
     EventType("payment.failed", SERVICE, "A payment provider has reported a payment that failed.", _PAYMENT),
+    EventType("store.restored", "store", "`aaa restore` has put a backup in the store's place; numbers of events skip"
+              " ahead, and what was told after the backup may be told again.", (
+        _field("backup_at", float, "when the backup was made"),
+    )),
 )  # fmt: skip
 
 EVENT_TYPES: Final[dict[str, EventType]] = {event_type.name: event_type for event_type in _TYPES}

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -11,6 +13,9 @@ from click.testing import CliRunner
 
 from aaa.cli.commands import cli
 from aaa.cli.door import Door
+from aaa.state import schema
+from aaa.state.backup import CONTEXT, KNOWN_TEXT, SEAL_CHECK
+from aaa.state.seal import Sealer
 from tests.billing_hooks.conftest import token_of
 from tests.cli.conftest import Running
 
@@ -158,6 +163,37 @@ def test_check_prints_every_error_with_its_line(tmp_path: Path) -> None:
     assert f"{config}:5: " in result.stderr
     found = json.loads(CliRunner().invoke(cli, ["check", "-c", str(config), "--json"]).stdout)
     assert {2, 5} <= {error["line"] for error in found["errors"]}
+
+
+def test_check_finds_a_store_that_was_sealed_with_another_key(tmp_path: Path) -> None:
+    assert CliRunner().invoke(cli, ["init", str(tmp_path / "site")]).exit_code == 0
+    config = tmp_path / "site/aaa.toml"
+    text = re.sub(r"^data_dir = .*", f'data_dir = "{tmp_path}"', config.read_text(), flags=re.MULTILINE)
+    config.write_text(text)
+    with closing(schema.connect(str(tmp_path / "aaa.db"))) as db:
+        schema.migrate(db)
+        db.execute("INSERT INTO meta VALUES (?, ?)", (SEAL_CHECK, Sealer(bytes(32)).seal(KNOWN_TEXT, CONTEXT)))
+    result = CliRunner().invoke(cli, ["check", "-c", str(config)])
+    assert result.exit_code == 1
+    assert "sealed with another key" in result.stderr
+
+
+def test_a_backup_comes_back_and_its_key_is_verified(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert CliRunner().invoke(cli, ["init", str(tmp_path / name)]).exit_code == 0
+        config = tmp_path / name / "aaa.toml"
+        text = re.sub(r"^data_dir = .*", f'data_dir = "{tmp_path / name}"', config.read_text(), flags=re.MULTILINE)
+        config.write_text(text)
+    with closing(schema.connect(str(tmp_path / "a/aaa.db"))) as db:
+        schema.migrate(db)
+    copy, ours = str(tmp_path / "copy"), ["-c", str(tmp_path / "a/aaa.toml")]
+    made = CliRunner().invoke(cli, ["backup", copy, *ours, "--json"])
+    assert (made.exit_code, json.loads(made.stdout)["services"]) == (0, 0)
+    there = CliRunner().invoke(cli, ["restore", copy, *ours])
+    assert (there.exit_code, "--replace" in there.stderr) == (1, True)
+    assert CliRunner().invoke(cli, ["restore", copy, *ours, "--replace"]).exit_code == 0
+    other = CliRunner().invoke(cli, ["restore", copy, "-c", str(tmp_path / "b/aaa.toml")])
+    assert (other.exit_code, "another key" in other.stderr) == (1, True)
 
 
 def test_version_names_compiler_and_libcrypto() -> None:
