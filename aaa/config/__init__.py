@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from aaa.config import check
+from aaa.config import check, outward
 from aaa.config.locate import locate
 from aaa.config.read import read_struct, suggest
 from aaa.config.report import Report
@@ -19,12 +19,15 @@ from aaa.config.schema import (
     Config,
     Log,
     Nas,
+    Payment,
     Pool,
     Radius,
     Sections,
     Server,
     Store,
+    Tls,
     Token,
+    Webhook,
     restart_needed,
 )
 from aaa.config.secrets import Redacted
@@ -37,12 +40,15 @@ __all__ = [
     "Config",
     "Log",
     "Nas",
+    "Payment",
     "Pool",
     "Radius",
     "Redacted",
     "Server",
     "Store",
+    "Tls",
     "Token",
+    "Webhook",
     "load",
     "parse",
     "restart_needed",
@@ -98,15 +104,19 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     directory = path.parent.resolve()
     sources = check.Sources(directory, environ, report)
     server = check.check_server(table(Server, "server"), sources)
+    api = check.check_api(table(Api, "api"), report)
     config = Config(
         path=directory / path.name,
         server=server,
         store=check.check_store(table(Store, "store"), server, sources),
         radius=check.check_radius(table(Radius, "radius"), sources),
         nas=tuple(check.check_nas(array(Nas, "nas"), sources)),
-        api=check.check_api(table(Api, "api"), report),
+        api=api,
         token=tuple(check.check_tokens(array(Token, "token"), sources)),
         pool=tuple(check.check_pools(array(Pool, "pool"), _names(data.get("nas")), report)),
+        webhook=tuple(outward.check_webhooks(array(Webhook, "webhook"), sources)),
+        payment=tuple(outward.check_payments(array(Payment, "payment"), sources)),
+        tls=outward.check_tls(table(Tls, "tls"), api.tls, sources),
         log=check.check_log(table(Log, "log"), server),
         report=report,
         warnings=tuple(sorted(report.warnings, key=lambda problem: problem.line)),

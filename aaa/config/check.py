@@ -164,7 +164,7 @@ def check_radius(radius: Radius, sources: Sources) -> Radius:
 def check_nas(entries: Entries, sources: Sources) -> list[Nas]:
     report = sources.report
     result = []
-    _unique("nas", entries, report)
+    unique("nas", entries, report)
     owners: dict[tuple[IPv4Network | IPv6Network, str | None], str] = {}
     for index, nas in entries:
         path = ("nas", index)
@@ -172,7 +172,7 @@ def check_nas(entries: Entries, sources: Sources) -> list[Nas]:
         if not nas.address:
             report.error((*path, "address"), 'is empty; give "192.0.2.1" or "192.0.2.0/24"')
         for number, text in enumerate(nas.address):
-            where = _entry(path, "address", number, report)
+            where = entry_path(path, "address", number, report)
             try:
                 network = parse_network(text)
             except ValueError as error:
@@ -203,17 +203,17 @@ def check_nas(entries: Entries, sources: Sources) -> list[Nas]:
             secret = secrets[key] = sources.secret(nas, path, key, missing)
             if secret is not None and len(secret) < SECRET_OCTETS_ADVISED and not loopback:
                 message = f"has {len(secret)} octets; give {SECRET_OCTETS_ADVISED} or more: `openssl rand -base64 24`"
-                report.warning((*path, _given(nas, key)), message)
+                report.warning((*path, given_form(nas, key)), message)
         if secrets["secret"] is not None and secrets["secret"] == secrets["second_secret"]:
             message = "is the same as secret; leave it out, or give the new one"
-            report.warning((*path, _given(nas, "second_secret")), message)
+            report.warning((*path, given_form(nas, "second_secret")), message)
         result.append(msgspec.structs.replace(nas, **secrets))
     return result
 
 
 def check_api(api: Api, report: Report) -> Api:
     endpoint = _endure(parse_endpoint, api.listen, ("api", "listen"), report)
-    if endpoint is not None and not parse_address(endpoint[0]).is_loopback:
+    if endpoint is not None and not api.tls and not parse_address(endpoint[0]).is_loopback:
         report.warning(("api", "listen"), "is open to the network without TLS; tokens can be read on the way")
     return api
 
@@ -222,7 +222,7 @@ def check_tokens(entries: Entries, sources: Sources) -> list[Token]:
     report = sources.report
     result = []
     owners: dict[str, str] = {}
-    _unique("token", entries, report)
+    unique("token", entries, report)
     for index, token in entries:
         path = ("token", index)
         missing = "missing; give token_file, token_env, token_sha256 or token"
@@ -231,16 +231,16 @@ def check_tokens(entries: Entries, sources: Sources) -> list[Token]:
         if secret is not None:
             if len(secret) < TOKEN_CHARACTERS_MIN:
                 message = f"is shorter than {TOKEN_CHARACTERS_MIN} characters; `openssl rand -hex 24` makes a good one"
-                report.error((*path, _given(token, "token")), message)
+                report.error((*path, given_form(token, "token")), message)
             digest = hashlib.sha256(secret.reveal()).hexdigest()
-        elif digest is not None and _given(token, "token") == "token_sha256":
+        elif digest is not None and given_form(token, "token") == "token_sha256":
             digest = digest.lower()
             if not re.fullmatch(r"[0-9a-f]{64}", digest):
                 message = 'is not 64 hex digits; `printf %s "$TOKEN" | sha256sum` prints them'
                 report.error((*path, "token_sha256"), message)
         if digest is not None and digest in owners:
             message = f"is the token of token.{owners[digest]} as well; give each its own"
-            report.error((*path, _given(token, "token")), message)
+            report.error((*path, given_form(token, "token")), message)
         elif digest is not None:
             owners[digest] = token.name
         result.append(msgspec.structs.replace(token, token=None, token_sha256=digest))
@@ -275,16 +275,16 @@ def check_pools(entries: Entries, nas_names: Sequence[str], report: Report) -> l
                 message = (
                     f'"{text}" is not made of whole /{length} prefixes; give whole ones, or a longer prefix_length'
                 )
-                report.error(_entry(path, "ranges", number, report), message)
+                report.error(entry_path(path, "ranges", number, report), message)
             owned.append((first, last, index, number, pool))
         for number, first, last in _blocks(pool.exclude, "exclude", path, version, report):
             if not any(first <= end and begin <= last for _, begin, end in blocks):
                 message = f'"{pool.exclude[number]}" is outside the ranges; it excludes nothing'
-                report.warning(_entry(path, "exclude", number, report), message)
+                report.warning(entry_path(path, "exclude", number, report), message)
         for number, name in enumerate(pool.nas):
             if name not in nas_names:
                 message = f'no [[nas]] is called "{name}"{suggest(name, nas_names)}'
-                report.error(_entry(path, "nas", number, report), message)
+                report.error(entry_path(path, "nas", number, report), message)
         result.append(msgspec.structs.replace(pool, prefix_length=length))
     _overlaps(owned, report)
     return result
@@ -294,7 +294,7 @@ def _blocks(texts: Sequence[str], key: str, path: Key, version: int, report: Rep
     """(position in the list, first, last) of every range that can be read."""
     blocks = []
     for number, text in enumerate(texts):
-        where = _entry(path, key, number, report)
+        where = entry_path(path, key, number, report)
         found = _endure(parse_range, text, where, report)
         if found is None:
             continue
@@ -317,7 +317,7 @@ def _overlaps(owned: list[tuple[int, int, int, int, Pool]], report: Report) -> N
                     later, earlier = (row, other) if (row[2], row[3]) > (other[2], other[3]) else (other, row)
                     text, named = later[4].ranges[later[3]], earlier[4].ranges[earlier[3]]
                     message = f'"{text}" overlaps "{named}" of pool.{earlier[4].name}; every address is leased once'
-                    report.error(_entry(("pool", later[2]), "ranges", later[3], report), message)
+                    report.error(entry_path(("pool", later[2]), "ranges", later[3], report), message)
                     break
             open_rows.append(row)
 
@@ -326,7 +326,8 @@ def check_log(log: Log, server: Server) -> Log:
     return msgspec.structs.replace(log, file=str(Path(server.data_dir) / log.file))
 
 
-def _unique(section: str, entries: Entries, report: Report) -> None:
+def unique(section: str, entries: Entries, report: Report) -> None:
+    """Report a name that two entries of a section have."""
     seen: dict[str, int] = {}
     for index, entry in entries:
         if entry.name in seen:
@@ -337,13 +338,13 @@ def _unique(section: str, entries: Entries, report: Report) -> None:
             seen[entry.name] = index
 
 
-def _given(entry: msgspec.Struct, key: str) -> str:
+def given_form(entry: msgspec.Struct, key: str) -> str:
     """Which form of a secret the operator used."""
     forms = (key, f"{key}_file", f"{key}_env", f"{key}_sha256")
     return next((form for form in forms if getattr(entry, form, None) is not None), key)
 
 
-def _entry(path: Key, key: str, number: int, report: Report) -> Key:
+def entry_path(path: Key, key: str, number: int, report: Report) -> Key:
     """The list entry, or the key alone where it was given as a single value."""
     full = (*path, key, number)
     return full if full in report.lines else (*path, key)

@@ -181,6 +181,8 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """Largest request body in bytes; NDJSON streams are bounded by line."""
     metrics_open: bool = True
     """Answer /metrics without a token; with `false` it needs one of any role."""
+    tls: bool = False
+    """Serve HTTPS, with the certificate of `[tls]`."""
 
 
 class Token(Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,6 +225,87 @@ class Pool(Struct, frozen=True, forbid_unknown_fields=True):
     """Only for logins through these NASes; empty: all."""
 
 
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """An HTTP endpoint that is told events, signed by the scheme of Standard Webhooks; see docs/events.md."""
+
+    name: Name
+    """Unique name, used in automations, metrics and the CLI."""
+    url: str
+    """Where events are sent by POST: https, or http within the machine. Redirects are not followed."""
+    secret: Redacted | None = None
+    """Key of the signature, 16 octets or more; "whsec_" and base64 as other senders write it. One form is needed."""
+    secret_file: str | None = None
+    """File that holds the key."""
+    secret_env: str | None = None
+    """Environment variable that holds the key."""
+    second_secret: Redacted | None = None
+    """A second key: each delivery bears both signatures, while keys change."""
+    second_secret_file: str | None = None
+    """File that holds the second key."""
+    second_secret_env: str | None = None
+    """Environment variable that holds the second key."""
+    events: tuple[str, ...] = ("*",)
+    """Types to be told: names, "quota.*", or "*"; `webhook.call` comes from automations that name this webhook."""
+    operator: Name | None = None
+    """Only events of this operator; absent: all, and the server's own."""
+    timeout: Annotated[float, duration(0.1, 60)] = 10.0
+    """Longest delivery, from connecting to the answer's end."""
+    attempts: Annotated[int, Meta(ge=1, le=100)] = 16
+    """Deliveries of one event before it becomes a dead letter."""
+    retry_first: Annotated[float, duration(0.01, 3600)] = 1.0
+    """Wait after the first failure; it doubles with each further one, and has a random share."""
+    retry_max: Annotated[float, duration(0.01, _DAY)] = 3600.0
+    """Longest wait between two deliveries of one event."""
+    concurrency: Annotated[int, Meta(ge=1, le=64)] = 8
+    """Deliveries under way at once; those of one subscriber go one after the other."""
+    ca: str | None = None
+    """PEM file of certificate authorities to trust instead of the system's."""
+
+
+class Payment(Struct, frozen=True, forbid_unknown_fields=True):
+    """A payment provider's webhook into this server: POST /v1/payments/NAME; see docs/events.md."""
+
+    name: Name
+    """Unique name, the last segment of the path."""
+    provider: Literal["stripe"] = "stripe"
+    """Whose signature and events it takes."""
+    secret: Redacted | None = None
+    """Signing secret of the endpoint ("whsec_..."), as the provider shows it. One form is needed."""
+    secret_file: str | None = None
+    """File that holds the signing secret."""
+    secret_env: str | None = None
+    """Environment variable that holds the signing secret."""
+    tolerance: Annotated[float, duration(1, 3600)] = 300.0
+    """A signature that is older, or so far ahead, is refused."""
+    operator: Name | None = None
+    """The only operator whose services it may restore; absent: all."""
+    restore: tuple[str, ...] = ("automation:*",)
+    """Causes of the holds that a payment lifts; "*" stands for any text."""
+    service_key: Name = "service_id"
+    """Metadata that names the service paid for."""
+    subscriber_key: Name = "subscriber_id"
+    """Metadata that names the subscriber, all of whose services are restored."""
+    customer_fact: Name = "stripe_customer"
+    """Billing fact of a subscriber that holds the provider's customer id, where metadata names nobody."""
+    top_up_key: Name = "top_up_octets"
+    """Metadata with octets to add to the balance of the service paid for."""
+    wait: Annotated[float, duration(0, 30)] = 5.0
+    """How long the answer waits for the network to confirm."""
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """The server's own certificate; a reload reads the files again, and open connections stay."""
+
+    cert: str | None = None
+    """PEM file of the certificate, with the intermediate ones behind it."""
+    key: str | None = None
+    """PEM file of its private key, without a passphrase."""
+    client_ca: str | None = None
+    """PEM file of authorities: a client then needs a certificate of one of them."""
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    """Oldest version of TLS that is spoken."""
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """One line per event. Secrets never show; there is no key to change that."""
 
@@ -246,6 +329,9 @@ class Sections(Struct, frozen=True, forbid_unknown_fields=True):
     api: Api = Api()
     token: tuple[Token, ...] = ()
     pool: tuple[Pool, ...] = ()
+    webhook: tuple[Webhook, ...] = ()
+    payment: tuple[Payment, ...] = ()
+    tls: Tls = Tls()
     log: Log = Log()
 
 
@@ -278,6 +364,9 @@ RESTART_KEYS = frozenset(
         "radius.username_case",
         "api.listen",
         "api.body_max",
+        "api.tls",
+        "tls.client_ca",
+        "tls.minimum_version",
         "log.format",
         "log.destination",
         "log.file",

@@ -4,6 +4,8 @@ docs/events.md is made from this table (`python -m aaa.model.event_types`), poli
 test holds every emit() to it. Field names are Python names, because policy expressions read them as event.data.NAME.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -240,10 +242,29 @@ _TYPES: Final = (
 
 EVENT_TYPES: Final[dict[str, EventType]] = {event_type.name: event_type for event_type in _TYPES}
 """By name, in the order of the documentation."""
+KINDS: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in EVENT_TYPES))
+"""What stands before the dot."""
 
 TYPE_WORDS: Final[dict[FieldType, str]] = {
     str: "text", int: "whole number", float: "number", bool: "true or false", list[str]: "list of text",
 }  # fmt: skip
+
+
+def matches(patterns: Iterable[str], name: str) -> bool:
+    """Whether a type is among those meant by patterns: a name, "quota.*", or "*" for all."""
+    return any(
+        pattern == name or pattern == "*" or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
+        for pattern in patterns
+    )
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises ValueError, with what may have been meant, for a pattern that no type matches."""
+    if any(matches((pattern,), name) for name in EVENT_TYPES):
+        return
+    near = difflib.get_close_matches(pattern, (*EVENT_TYPES, *(f"{kind}.*" for kind in KINDS)), n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(EVENT_TYPES)}"
+    raise ValueError(f'no event has the type "{pattern}"; {hint}')
 
 
 def markdown() -> str:
