@@ -87,7 +87,6 @@ TOP_UPS_COUNT_MAX = 64  # unspent top-ups of a balance; Bound: a status and a se
 HOLDS_COUNT_MAX = 16  # holds of one service; Bound: one for each cause; more is a rule that names them by the minute
 TAGS_COUNT_MAX = 32  # tags of one service; Bound: a decision's facts stay short
 EVENTS_LOADED_COUNT = 500  # events read back at start; Bound: a feed that reconnects finds the newest in memory
-ANSWERS_KEPT_MAX = 2_048  # idempotent answers in memory; Bound: those whose rows may not be durable yet, and some more
 ENFORCED_WAIT_S = 10.0  # seconds; Bound: what a billing system waits by default for the network's answer
 ENFORCED_WAIT_S_MAX = 60.0  # seconds; Bound: an answer that takes longer is read from the receipts
 ENFORCED_WAITS_MAX = 256  # calls that wait for the network; Bound: half of RPC_CALLS_IN_WORK_MAX, then none waits

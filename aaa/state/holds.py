@@ -28,7 +28,13 @@ def effective_state(service: ServiceRecord, at: float) -> State:
     marks = service.marks
     if marks is None or not marks.holds:
         return state
-    return strictest(state, tuple([hold for hold in marks.holds if hold.until is None or at < hold.until]))
+    return strictest(state, holds_in_force(service, at))
+
+
+def holds_in_force(service: ServiceRecord, at: float) -> tuple[Hold, ...]:
+    """Those whose time is not over, in the order of their causes."""
+    marks = service.marks
+    return () if marks is None else tuple([hold for hold in marks.holds if hold.until is None or at < hold.until])
 
 
 def strictest(state: State, holds: tuple[Hold, ...]) -> State:
@@ -53,7 +59,7 @@ def hold_facts(service: ServiceRecord, at: float) -> tuple[tuple[str, ...], floa
     marks = service.marks
     if marks is None or not marks.holds:
         return (), None
-    held = [hold for hold in marks.holds if hold.until is None or at < hold.until]
+    held = holds_in_force(service, at)
     ends = [hold.until for hold in held if hold.until is not None]
     return tuple([hold.cause for hold in held]), min(ends, default=None)
 
@@ -111,7 +117,6 @@ def tell_state(store: Store, service: ServiceRecord, before: State, at: float, r
         "state": state,
         "previous_state": before,
         "pushed_state": service.body.state,
-        "holds": list(hold_facts(service, at)[0]),
     }
     if reason:
         data["reason"] = reason

@@ -16,8 +16,8 @@ import msgspec
 
 from aaa.credential.identity import NameRules
 from aaa.credential.verifier import Verifier
-from aaa.limits import ANSWERS_KEPT_MAX, EVENTS_KEPT_MAX
-from aaa.model.enforcement import OPEN, Action, Enforcement, Reply
+from aaa.limits import EVENTS_KEPT_MAX
+from aaa.model.enforcement import Enforcement
 from aaa.model.entities import Service
 from aaa.model.events import SERVER, Cause, Event, Timer
 from aaa.model.records import (
@@ -108,12 +108,12 @@ class Store:
         """Since the engine last looked: automations run on them."""
         self.cause: Cause = SERVER
         """On whose behalf the running command is applied; events, audit entries and enforcements take it over."""
-        self.affected: dict[ServiceRecord, Cause] = {}
+        self.affected: dict[ServiceRecord, Cause | None] = {}
         """Services with live sessions whose decision may have changed, in order, since the engine last looked; each
         with the cause of its last change. See affect()."""
-        self.affected_plans: dict[PlanRecord, Cause] = {}
+        self.affected_plans: dict[PlanRecord, Cause | None] = {}
         """Likewise plans: every live session of their services."""
-        self.affected_all: Cause | None = None
+        self.affected_all = False
         """Likewise everything: the policy has changed."""
         self.orphaned: list[SessionRecord] = []
         """Live sessions whose service was deleted since the engine last looked: they are to be disconnected."""
@@ -143,8 +143,6 @@ class Store:
         """Ids of decisions whose row is written or owed."""
         self.loaded_decisions: dict[int, DecisionRecord] = {}
         """Those that loaded sessions and enforcements run under, by id: the engine takes them for its own."""
-        self.answers: dict[str, StoredAnswer] = {}
-        """The newest answers by idempotency key, oldest first; others are in the table."""
         self.policy_version = PolicyVersion()
         self.lease_rows: list[Any] = []
         """Leases as loaded, until the pools take them over."""
@@ -269,23 +267,13 @@ class Store:
         key = f"{account.kind}/{account.key}"
         self.journal.settle(Row.ACCOUNT, Row.ACCOUNT_DELETE, (key,), None)
 
-    # Decisions, receipts, timers and answers
+    # Decisions and timers
 
     def keep_decision(self, decision: DecisionRecord) -> None:
         """Write a decision that something stored refers to, once. One without an id is nobody's to refer to."""
         if decision.id and decision.id not in self.stored_decisions:
             self.stored_decisions.add(decision.id)
             self.journal.append(Row.DECISION, (decision.id, msgspec.json.encode(decision.body).decode()))
-
-    def keep_enforcement(self, enforcement: Enforcement) -> None:
-        """Write an enforcement as it is now; it is in `enforcements` as long as it is open."""
-        if enforcement.desired is not None:
-            self.keep_decision(enforcement.desired)
-        if enforcement.state in OPEN:
-            self.enforcements[enforcement.id] = enforcement
-        else:
-            self.enforcements.pop(enforcement.id, None)
-        self.journal.append(Row.ENFORCEMENT, enforcement_row(enforcement))
 
     def add_timer(self, due_at: float, automation: str, service_no: int, event: Event, key: str = "") -> Timer:
         """Remember what an automation does later."""
@@ -300,14 +288,6 @@ class Store:
         """It has run, or is not wanted any more."""
         if self.timers.pop(timer_id, None) is not None:
             self.journal.settle(Row.TIMER, Row.TIMER_DELETE, (timer_id,), None)
-
-    def keep_answer(self, key: str, answer: StoredAnswer) -> None:
-        """Remember the answer to a request with an Idempotency-Key."""
-        self.answers.pop(key, None)
-        while len(self.answers) >= ANSWERS_KEPT_MAX:
-            del self.answers[next(iter(self.answers))]
-        self.answers[key] = answer
-        self.journal.append(Row.IDEMPOTENCY, (key, answer.at, answer.digest, answer.status, answer.answer))
 
     # Sessions' indexes
 
@@ -540,17 +520,6 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> int:
     return decision
 
 
-class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
-    """What a request with an Idempotency-Key was answered."""
-
-    at: float
-    """Epoch seconds."""
-    digest: bytes
-    """Of the request: another one under the same key is a mistake."""
-    status: int
-    answer: bytes
-
-
 class StoredAccount(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The body of an account's row."""
 
@@ -582,57 +551,6 @@ def account_row(account: Account) -> tuple[Any, ...]:
         account.known,
     )
     return f"{account.kind}/{account.key}", msgspec.json.encode(body).decode()
-
-
-class StoredEnforcement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The body of an enforcement's row: what its columns do not say."""
-
-    nas: str
-    service_id: str
-    action: Action
-    reason: str = ""
-    decision: int = 0
-    """Id of the desired decision in its table; 0: none."""
-    cause: Cause = SERVER
-    attempts: int = 0
-    log: tuple[Reply, ...] = ()
-    created_at: float = 0.0
-    due_at: float = 0.0
-    finished_at: float = 0.0
-    result: str = ""
-
-
-ENFORCEMENT_DECODER = msgspec.json.Decoder(StoredEnforcement)
-
-
-def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
-    """The row of an enforcement."""
-    cause = enforcement.cause
-    body = StoredEnforcement(
-        enforcement.nas,
-        enforcement.service_id,
-        enforcement.action,
-        enforcement.reason,
-        enforcement.desired.id if enforcement.desired is not None else 0,
-        cause,
-        enforcement.attempts,
-        tuple(enforcement.log),
-        enforcement.created_at,
-        enforcement.due_at,
-        enforcement.finished_at,
-        enforcement.result,
-    )
-    return (
-        enforcement.id,
-        enforcement.session_id,
-        enforcement.service_no,
-        enforcement.state,
-        enforcement.created_at,
-        enforcement.operator,
-        cause.correlation_id,
-        cause.audit,
-        msgspec.json.encode(body).decode(),
-    )
 
 
 def static_addresses(body: Service) -> list[bytes]:
