@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import Raw, Struct
 
 Kind = Literal["plan", "subscriber", "service", "credentials", "sim", "number", "number_range", "device"]
-Op = Literal["put", "patch", "delete", "state", "top_up", "hold", "restore", "tag", "transition", "replace"]
+Op = Literal["put", "patch", "delete", "state", "top_up", "hold", "restore", "tag", "transition", "replace", "repair"]
 ResultStatus = Literal["applied", "stale", "conflict", "error"]
 
 
@@ -57,13 +57,17 @@ class Actor(Struct, frozen=True, gc=False):
 
 
 class Call(Struct, gc=False):
-    """A question to the engine: method name and its arguments (see aaa/engine/admin.py for the methods)."""
+    """A question to the engine: method name and its arguments (see aaa/server/admin.py for the methods)."""
 
     id: int
     method: str
     actor: Actor
     args: Raw
     """msgpack of the method's argument struct or list."""
+    key: str = ""
+    """Under which the answer is kept, durable with what the call changes; "": not kept."""
+    digest: bytes = b""
+    """Of what the call asks; another one under the same key is refused."""
 
 
 class Answer(Struct, gc=False):

@@ -29,6 +29,7 @@ from aaa.state.operations import (
     bury,
     check_scope,
     delete_revision,
+    deletes,
     exhume,
     revision_of,
     settle,
@@ -63,7 +64,7 @@ def apply_plan(store: Store, operation: Operation, operator: str | None, at: flo
     stored = record.body.revision if record is not None else None
     if operator is not None:
         raise Refused("forbidden", "plans are shared by all operators: a token without operator scope is needed")
-    if operation.op == "delete":
+    if deletes(operation):
         revision = delete_revision(store, operation, stored)
         if record is not None:
             if record.services:
@@ -75,7 +76,8 @@ def apply_plan(store: Store, operation: Operation, operator: str | None, at: flo
     if operation.op == "state":
         raise Refused("invalid", "a plan has no state", "$.op")
     plan: Plan = value_of(operation, record.body if record is not None else None, Plan)
-    settle(store, "plan", operation.id, plan.revision, stored, record is not None and record.body == plan)
+    same = record is not None and record.body == plan
+    settle(store, "plan", operation.id, plan.revision, stored, same, operation.op == "repair")
     exhume(store, "plan", operation.id)
     if record is None:
         record = PlanRecord(store.next_no(), plan)
@@ -94,7 +96,7 @@ def apply_subscriber(store: Store, operation: Operation, operator: str | None, a
     record = store.subscribers.get(operation.id)
     stored = record.body.revision if record is not None else None
     check_scope(operator, record.body.operator if record is not None else None)
-    if operation.op == "delete":
+    if deletes(operation):
         revision = delete_revision(store, operation, stored)
         if record is not None:
             if record.services:
@@ -107,7 +109,8 @@ def apply_subscriber(store: Store, operation: Operation, operator: str | None, a
         raise Refused("invalid", "a subscriber has no state; its services have", "$.op")
     body: Subscriber = value_of(operation, record.body if record is not None else None, Subscriber)
     check_scope(operator, body.operator)
-    settle(store, "subscriber", operation.id, body.revision, stored, record is not None and record.body == body)
+    same = record is not None and record.body == body
+    settle(store, "subscriber", operation.id, body.revision, stored, same, operation.op == "repair")
     if record is not None and record.services and record.body.operator != body.operator:
         raise Refused("invalid", "a subscriber with services cannot move to another operator", "$.operator")
     exhume(store, "subscriber", operation.id)
@@ -128,7 +131,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     record = store.services.get(operation.id)
     stored = record.body.revision if record is not None else None
     check_scope(operator, record.subscriber.body.operator if record is not None else None)
-    if operation.op == "delete":
+    if deletes(operation):
         revision = delete_revision(store, operation, stored)
         if record is not None:
             drop_service(store, record)
@@ -152,7 +155,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     same = record is not None and record.body == body
     if same and record is not None and credentials is not None:
         same = same_credentials(store, record, credentials)
-    settle(store, "service", operation.id, body.revision, stored, same)
+    settle(store, "service", operation.id, body.revision, stored, same, operation.op == "repair")
     if subscriber is None:
         raise Refused("missing_reference", f"no subscriber {body.subscriber_id!r}", "$.subscriber_id")
     check_scope(operator, subscriber.body.operator)

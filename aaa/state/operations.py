@@ -31,15 +31,17 @@ class Settled(Exception):
         self.revision = revision
 
 
-def settle(store: Store, kind: str, entity_id: str, revision: int, stored: int | None, same: bool) -> None:
-    """Refuse what is not newer than what is stored or buried."""
+def settle(
+    store: Store, kind: str, entity_id: str, revision: int, stored: int | None, same: bool, repairs: bool = False
+) -> None:
+    """Refuse what is not newer than what is stored or buried; a repair has the stored revision and other content."""
     buried = store.tombstones.get((kind, entity_id))
     if stored is None:
         if buried is not None and revision <= buried:
             raise Settled("stale", buried)
     elif revision < stored or (revision == stored and same):
         raise Settled("stale", stored)
-    elif revision == stored:
+    elif revision == stored and not repairs:
         raise Settled("conflict", stored)
 
 
@@ -99,9 +101,14 @@ def delete_revision(store: Store, operation: Operation, stored: int | None) -> i
             raise Refused("not_found", f"no {operation.kind} {operation.id!r}")
     elif revision < stored:
         raise Settled("stale", stored)
-    elif revision == stored:
+    elif revision == stored and operation.op != "repair":
         raise Settled("conflict", stored)
     return revision
+
+
+def deletes(operation: Operation) -> bool:
+    """A repair without a value is a deletion at the stored revision."""
+    return operation.op == "delete" or (operation.op == "repair" and operation.value is None)
 
 
 def check_scope(operator: str | None, found: str | None) -> None:
