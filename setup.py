@@ -17,6 +17,7 @@ COMPILED = [
     "aaa/model/access.py",
     "aaa/model/accounting.py",
     "aaa/model/records.py",
+    "aaa/model/shelves.py",
     "aaa/radius/admission.py",
     "aaa/state/sessions.py",
     "aaa/engine/decisions.py",
