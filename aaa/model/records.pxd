@@ -87,6 +87,7 @@ cdef class ServiceRecord:
     cdef public SubscriberRecord subscriber
     cdef public PlanRecord plan
     cdef object held_credentials
+    cdef object held_equipment
     cdef public Live live
     cdef public Account account
     cdef public Marks marks

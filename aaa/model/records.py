@@ -6,7 +6,7 @@ tracked by the collector: whoever removes one from the indexes unlinks it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aaa.model.enforcement import Enforcement
@@ -237,6 +237,8 @@ class ServiceRecord:
     plan: PlanRecord
     held_credentials: CredentialRecord | tuple[CredentialRecord, ...]
     """The only one, or a tuple: a million tuples of one are 64 MB."""
+    held_equipment: object
+    """Its SIMs, devices, and numbers without a SIM: None, the only one, or a tuple."""
     live: Live | None
     account: Account | None
     """The balance it draws from; None: its plan has no quota and no tiers."""
@@ -265,6 +267,7 @@ class ServiceRecord:
         self.subscriber = subscriber
         self.plan = plan
         self.held_credentials = ()
+        self.held_equipment = None
         self.live = None
         self.account = None
         self.marks = None
@@ -293,6 +296,18 @@ class ServiceRecord:
     @credentials.setter
     def credentials(self, credentials: tuple[CredentialRecord, ...]) -> None:
         self.held_credentials = credentials[0] if len(credentials) == 1 else credentials
+
+    @property
+    def equipment(self) -> tuple[Any, ...]:
+        """Records of shelves.py, in the order in which the service got them."""
+        held = self.held_equipment
+        if held is None:
+            return ()
+        return held if isinstance(held, tuple) else (held,)
+
+    @equipment.setter
+    def equipment(self, equipment: tuple[Any, ...]) -> None:
+        self.held_equipment = None if not equipment else equipment[0] if len(equipment) == 1 else equipment
 
 
 class Live:
