@@ -20,14 +20,17 @@ Compiled; deterministic: every time comes in the record.
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
 from typing import TypeGuard
 
 from aaa.credential.identity import circuit_key, normalize_mac
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, SESSION_PHASES_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, AccountingRecord, Status
 from aaa.model.records import ACTIVE, ENDED, PENDING, NasRecord, ServiceRecord, SessionRecord
+from aaa.state.ledger import open_account, refresh, sound, tell
 from aaa.state.store import COUNTERS, WHOLE, Store
 from policy.decide import cycle_bounds
+from policy.windows import charged_share
 
 START = int(Status.START)
 STOP = int(Status.STOP)
@@ -42,6 +45,8 @@ REPEATED = int(AccountingOutcome.REPEATED)
 ADOPTED = int(AccountingOutcome.ADOPTED)
 NAS_RESTARTED = int(AccountingOutcome.NAS_RESTARTED)
 IGNORED = int(AccountingOutcome.IGNORED)
+DOWN = 1
+UP = 2
 
 CAUSE_LOST_CARRIER = 2
 CAUSE_NAS_REBOOT = 11
@@ -413,6 +418,7 @@ def count_usage(store: Store, session: SessionRecord, record: AccountingRecord) 
         return False
     time = record.session_time_s
     at = record.at
+    was_updated_at = session.updated_at
     known = session.session_time_s
     raw_input = record.input_octets if record.input_octets <= OCTETS_MAX else -1
     raw_output = record.output_octets if record.output_octets <= OCTETS_MAX else -1
@@ -465,7 +471,7 @@ def count_usage(store: Store, session: SessionRecord, record: AccountingRecord) 
         session.raw_input = raw_input
     if raw_output >= 0:
         session.raw_output = raw_output
-    add_octets(store, session, new_input, new_output, at)
+    add_octets(store, session, new_input, new_output, was_updated_at, at)
     return True
 
 
@@ -503,7 +509,7 @@ def count_former(
         session.started_at = began if earlier is None else max(began, earlier.started_at + 1e-6)
     session.base_input += new_input
     session.base_output += new_output
-    add_octets(store, session, new_input, new_output, at)
+    add_octets(store, session, new_input, new_output, at, at)
     store.touch_session(session, WHOLE)
     return True
 
@@ -516,12 +522,14 @@ def reveal_wrap(store: Store, session: SessionRecord, raw_input: int, raw_output
     new_output = WRAP if raw_output >= WRAP_FROM and raw_output > session.output_octets - session.base_output else 0
     if new_input == 0 and new_output == 0:
         return False
-    add_octets(store, session, new_input, new_output, at)
+    add_octets(store, session, new_input, new_output, at, at)
     return True
 
 
-def add_octets(store: Store, session: SessionRecord, new_input: int, new_output: int, at: float) -> None:
-    """Count what is new for the session and its service."""
+def add_octets(
+    store: Store, session: SessionRecord, new_input: int, new_output: int, since: float, at: float
+) -> None:
+    """Count what is new for the session and its service. since, at: the event times that it was used between."""
     store.touch_session(session, COUNTERS)
     if new_input == 0 and new_output == 0:
         return
@@ -529,23 +537,58 @@ def add_octets(store: Store, session: SessionRecord, new_input: int, new_output:
     session.output_octets += new_output
     # A service inside a session is counted in the session already.
     if session.service is not None and not session.service_session:
-        add_usage(store, session.service, new_input, new_output, at)
+        add_usage(store, session.service, new_input, new_output, since, at)
 
 
-def add_usage(store: Store, service: ServiceRecord, input_octets: int, output_octets: int, at: float) -> None:
-    """Add to the balance of the running cycle; a cycle that is over is closed first."""
+def add_usage(
+    store: Store, service: ServiceRecord, input_octets: int, output_octets: int, since: float, at: float
+) -> None:
+    """Add to the usage of the running cycle, and charge it; a cycle that is over is closed first."""
     if at >= service.cycle_ends_at:
-        turn_cycle(service, at)
+        turn_cycle(service, at, store.zone)
+    if service.plan.metered:
+        charge(store, service, input_octets, output_octets, since, at)
     service.input_octets += input_octets
     service.output_octets += output_octets
     store.touch_usage(service)
 
 
-def turn_cycle(service: ServiceRecord, at: float) -> None:
+def turn_cycle(service: ServiceRecord, at: float, zone: tzinfo = UTC) -> None:
     """Begin the cycle that `at` falls into, with nothing used."""
-    service.cycle_starts_at, service.cycle_ends_at = cycle_bounds(service.body.cycle, service.plan.body, at)
+    service.cycle_starts_at, service.cycle_ends_at = cycle_bounds(service.body.cycle, service.plan.body, at, zone)
     service.input_octets = 0
     service.output_octets = 0
+
+
+def charge(
+    store: Store, service: ServiceRecord, input_octets: int, output_octets: int, since: float, at: float
+) -> None:
+    """Charge what the plan counts of it to the balance; see aaa/state/ledger.py.
+
+    The usage is not in the service's own counters yet: a balance that is opened now begins with what is there.
+    """
+    account = service.account
+    if account is None:
+        account = open_account(store, service, at)
+    elif at >= account.changes_at or account.offers != store.offers.number:
+        refresh(store, account, at)
+    plan = service.plan
+    octets = 0
+    if plan.counts != UP:
+        octets += output_octets
+    if plan.counts != DOWN:
+        octets += input_octets
+    if plan.zero_rates:
+        octets = charged_share(plan.body, store.policy.windows, store.zone, since, at, octets)
+    if octets == 0:
+        return
+    charged = account.charged_octets = account.charged_octets + octets
+    if not account.dirty:
+        store.touch_account(account)
+    if charged >= account.next_mark:
+        tell(store, account, service, at)
+    if charged >= service.decided_below or charged >= account.alarm:
+        sound(store, account)
 
 
 # Facts
