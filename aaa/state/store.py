@@ -17,7 +17,7 @@ import msgspec
 from aaa.credential.identity import NameRules
 from aaa.credential.verifier import Verifier
 from aaa.limits import EVENTS_KEPT_MAX
-from aaa.model.enforcement import Enforcement
+from aaa.model.enforcement import OPEN, Action, Enforcement, Reply
 from aaa.model.entities import Service
 from aaa.model.events import SERVER, Cause, Event, Timer
 from aaa.model.records import (
@@ -274,6 +274,16 @@ class Store:
         if decision.id and decision.id not in self.stored_decisions:
             self.stored_decisions.add(decision.id)
             self.journal.append(Row.DECISION, (decision.id, msgspec.json.encode(decision.body).decode()))
+
+    def keep_enforcement(self, enforcement: Enforcement) -> None:
+        """Write an enforcement as it is now; it is in `enforcements` as long as it is open."""
+        if enforcement.desired is not None:
+            self.keep_decision(enforcement.desired)
+        if enforcement.state in OPEN:
+            self.enforcements[enforcement.id] = enforcement
+        else:
+            self.enforcements.pop(enforcement.id, None)
+        self.journal.append(Row.ENFORCEMENT, enforcement_row(enforcement))
 
     def add_timer(self, due_at: float, automation: str, service_no: int, event: Event, key: str = "") -> Timer:
         """Remember what an automation does later."""
@@ -551,6 +561,61 @@ def account_row(account: Account) -> tuple[Any, ...]:
         account.known,
     )
     return f"{account.kind}/{account.key}", msgspec.json.encode(body).decode()
+
+
+class StoredEnforcement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of an enforcement's row: what its columns do not say."""
+
+    nas: str
+    action: Action
+    service_id: str = ""
+    reason: str = ""
+    desired: int = 0
+    """Id of the decision in its table; 0: the session is to end whatever is decided."""
+    cause: Cause = SERVER
+    attempts: int = 0
+    log: tuple[Reply, ...] = ()
+    created_at: float = 0.0
+    due_at: float = 0.0
+    finished_at: float = 0.0
+    result: str = ""
+    urgent: bool = True
+    told: bool = False
+
+
+ENFORCEMENT_DECODER = msgspec.json.Decoder(StoredEnforcement)
+
+
+def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
+    """The row of an enforcement."""
+    cause = enforcement.cause
+    body = StoredEnforcement(
+        nas=enforcement.nas,
+        action=enforcement.action,
+        service_id=enforcement.service_id,
+        reason=enforcement.reason,
+        desired=enforcement.desired.id if enforcement.desired is not None else 0,
+        cause=cause,
+        attempts=enforcement.attempts,
+        log=tuple(enforcement.log),
+        created_at=enforcement.created_at,
+        due_at=enforcement.due_at,
+        finished_at=enforcement.finished_at,
+        result=enforcement.result,
+        urgent=enforcement.urgent,
+        told=enforcement.told,
+    )
+    return (
+        enforcement.id,
+        enforcement.session_id,
+        enforcement.service_no,
+        enforcement.state,
+        enforcement.created_at,
+        enforcement.operator,
+        cause.correlation_id,
+        cause.audit,
+        msgspec.json.encode(body).decode(),
+    )
 
 
 def static_addresses(body: Service) -> list[bytes]:
