@@ -147,7 +147,11 @@ class Nas(Struct, frozen=True, forbid_unknown_fields=True):
     coa_port: Annotated[int, Meta(ge=1, le=65_535)] = 3799
     """UDP port for CoA and Disconnect; 1700 on old Cisco."""
     coa_address: str | None = None
-    """Where CoA and Disconnect go, when not to the address that requests come from."""
+    """Where CoA and Disconnect go, when not to the address that requests come from; answers count from there only."""
+    coa_rate: Annotated[float, Meta(gt=0, le=100_000)] = 100.0
+    """CoA and Disconnect exchanges per second that each box of this entry is asked for at most."""
+    coa_concurrency: Annotated[int, Meta(ge=1, le=200)] = 32
+    """Of these, how many may wait for an answer at the same time."""
     message_authenticator: Literal["auto", "require", "off"] = "auto"
     """`require` drops Access-Requests without it (CVE-2024-3596); `auto` learns who would break; `off` does not."""
     allow_proxy_state: bool = False

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from aaa.limits import CLIENT_IRT_S, CLIENT_MRC, CLIENT_MRD_S, CLIENT_MRT_S
+from aaa.limits import CLIENT_DROPPED_MAX, CLIENT_IRT_S, CLIENT_MRC, CLIENT_MRD_S, CLIENT_MRT_S
 from native import crypto
 from native.radius import FAULTS, Packet, Secret, attribute, vendor_attribute
 
@@ -30,7 +30,7 @@ USER_NAME, USER_PASSWORD, CHAP_PASSWORD, CHAP_CHALLENGE, MESSAGE_AUTHENTICATOR =
 
 
 class Code(enum.IntEnum):
-    """Packet codes of a client (RFC 2865 §3, RFC 2866 §3, RFC 5997)."""
+    """Packet codes of a client (RFC 2865 §3, RFC 2866 §3, RFC 5176 §2, RFC 5997)."""
 
     ACCESS_REQUEST = 1
     ACCESS_ACCEPT = 2
@@ -39,12 +39,20 @@ class Code(enum.IntEnum):
     ACCOUNTING_RESPONSE = 5
     ACCESS_CHALLENGE = 11
     STATUS_SERVER = 12
+    DISCONNECT_REQUEST = 40
+    DISCONNECT_ACK = 41
+    DISCONNECT_NAK = 42
+    COA_REQUEST = 43
+    COA_ACK = 44
+    COA_NAK = 45
 
 
 RESPONSES: Final[dict[int, frozenset[int]]] = {
     Code.ACCESS_REQUEST: frozenset((Code.ACCESS_ACCEPT, Code.ACCESS_REJECT, Code.ACCESS_CHALLENGE)),
     Code.ACCOUNTING_REQUEST: frozenset((Code.ACCOUNTING_RESPONSE,)),
     Code.STATUS_SERVER: frozenset((Code.ACCESS_ACCEPT, Code.ACCOUNTING_RESPONSE)),
+    Code.DISCONNECT_REQUEST: frozenset((Code.DISCONNECT_ACK, Code.DISCONNECT_NAK)),
+    Code.COA_REQUEST: frozenset((Code.COA_ACK, Code.COA_NAK)),
 }
 
 
@@ -232,7 +240,7 @@ class Exchange:
         self._to_send = b""
         self.transmissions = 0
         self.dropped: list[Dropped] = []
-        """What came and was no response."""
+        """What came and was no response; the first CLIENT_DROPPED_MAX of it."""
         self.response: Response | None = None
         self.timed_out = False
         self.handle_deadline(now)
@@ -273,7 +281,8 @@ class Exchange:
             return Dropped("late")
         verdict = verify_response(self._request, data, self._secret)
         if isinstance(verdict, Dropped):
-            self.dropped.append(verdict)
+            if len(self.dropped) < CLIENT_DROPPED_MAX:
+                self.dropped.append(verdict)
         else:
             self.response = verdict
             self._deadline = None

@@ -65,7 +65,9 @@ class Client:
         "allow_proxy_state",
         "burst",
         "coa_address",
+        "coa_concurrency",
         "coa_port",
+        "coa_rate",
         "config",
         "counters",
         "current_secrets",
@@ -101,6 +103,8 @@ class Client:
         """During a rotation: the secret that each source address was last seen to use."""
         self.coa_address: Final = nas.coa_address
         self.coa_port: Final = nas.coa_port
+        self.coa_rate: Final = nas.coa_rate
+        self.coa_concurrency: Final = nas.coa_concurrency
         self.message_authenticator: Final = _MESSAGE_AUTHENTICATOR[nas.message_authenticator]
         self.allow_proxy_state: Final = nas.allow_proxy_state
         self.allow_password: Final = "password" in nas.identity

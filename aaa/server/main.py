@@ -37,12 +37,14 @@ from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
 from aaa.model.access import Attempt, Cause, Outcome
-from aaa.model.records import NasRecord
+from aaa.model.enforcement import Reply
+from aaa.model.records import NasRecord, SessionRecord
 from aaa.radius.admission import ACCESS_REQUEST, ACCOUNTING_REQUEST, Admission, Request
 from aaa.radius.clients import Client, Clients, format_address
+from aaa.radius.dynamic import SESSION_NOT_FOUND
 from aaa.server import systemd, views
 from aaa.server.admin import Admin
-from aaa.server.disconnect import Disconnector
+from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log
 from aaa.server.prepare import Prepared, prepare
@@ -121,7 +123,7 @@ class Server:
         self.access_statistics = Statistics()
         self.accounting_statistics = Statistics()
         self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
-        self.disconnector = Disconnector(self.clients, self.log)
+        self.network = Dynamic(self.clients, prepared.options, prepared.dictionary)
         self.liveness = Liveness(
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
         )
@@ -297,9 +299,12 @@ class Server:
     def disconnect_displaced(self) -> None:
         """Make the NAS end the sessions that a login has displaced."""
         displaced = self.authorizer.displaced
-        self.authorizer.displaced = []
-        for session in displaced:
-            self.disconnector.disconnect(session)
+        # Where a NAS's queue is full: again with the next tick.
+        self.authorizer.displaced = [session for session in displaced if not self.disconnect(session)]
+
+    def disconnect(self, session: SessionRecord) -> bool:
+        """Make the NAS end a session, and tell in the log what it said; False when too much waits for that NAS."""
+        return self.network.disconnect(session, partial(self.note_disconnect, session))
 
     async def every(self, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` again and again."""
@@ -341,6 +346,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for port in self.ports:
             loop.remove_reader(port.socket.fd)
+        self.network.close()
         if self.http is not None:
             await self.http.stop(drain=self.exit_code == 0)
         if self.link is not None:
@@ -394,6 +400,7 @@ class Server:
         self.clients.reconfigure(new.nas)
         self.clients.unknown_count = new.radius.unknown_sources
         self.access_mapping.forget_renderings()
+        self.network.reconfigure(prepared.options, prepared.dictionary)
         self.hashes.budget_s = new.radius.response_budget
         at = time.time()
         for port in self.ports:
@@ -433,6 +440,17 @@ class Server:
             calling_station_id=views.printable(attempt.calling_station),
             reason=Cause(outcome.cause).name.lower(),
             service=None if outcome.service is None else outcome.service.body.id,
+        )
+
+    def note_disconnect(self, session: SessionRecord, reply: Reply) -> None:
+        """A Disconnect-Request is over."""
+        self.log.info(
+            "session.disconnect",
+            "not_found" if reply.error_cause == SESSION_NOT_FOUND else reply.result,
+            nas=session.nas.name,
+            user=views.printable(session.user_name),
+            session_id=session.id,
+            detail=reply.detail,
         )
 
     def note_event(self, kind: str, subject: str, at: float, body: dict[str, object]) -> None:

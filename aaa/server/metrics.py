@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Samples = Iterator[tuple[str, float]]
 """Labels as they are written, such as 'port="auth"', with the value; "" for none."""
 
-DISCONNECT_RESULTS: Final = ("ack", "nak", "not_found", "timeout", "error")
 POOL_STATES: Final = ("size", "bound", "pending", "static", "barred", "remembered")
 POOL_EVENTS: Final = ("renewed", "new", "moved", "freed", "expired", "exhausted")
 SECRETS: Final = ("first", "second")
@@ -85,7 +84,11 @@ SERVICES = gauge("aaa_services", "Services in the store.")
 SUBSCRIBERS = gauge("aaa_subscribers", "Subscribers in the store.")
 SESSIONS = gauge("aaa_sessions", "Live sessions, and logins that wait for their first accounting report.")
 STALE = counter("aaa_sessions_stale_closed", "Sessions closed for silence.")
-DISCONNECTS = counter("aaa_disconnects", "Disconnect-Requests by result.", "result")
+DYNAMIC = counter("aaa_dynamic_exchanges", "CoA- and Disconnect-Requests by result.", "nas", "action", "result")
+DYNAMIC_SECONDS = histogram("aaa_dynamic_seconds", "From a CoA- or Disconnect-Request to its answer.")
+DYNAMIC_WAITING = gauge("aaa_dynamic_waiting", "CoA- and Disconnect-Requests that wait for the pace of their NAS.")
+DYNAMIC_IN_FLIGHT = gauge("aaa_dynamic_in_flight", "CoA- and Disconnect-Requests that wait for an answer.")
+DYNAMIC_DROPPED = counter("aaa_dynamic_dropped", "Datagrams from NASes that answered no request, by reason.", "reason")
 NAS_SESSIONS = gauge("aaa_nas_sessions", "Live sessions of each NAS entry.", "nas")
 NAS_DOWN = gauge("aaa_nas_down", "NASes of each entry that are silent although they have sessions.", "nas")
 NAS_ACCOUNTING = gauge("aaa_nas_last_accounting_seconds", "Epoch time of the last accounting report.", "nas")
@@ -175,7 +178,12 @@ class Metrics:
         yield SUBSCRIBERS, one(len(store.subscribers))
         yield SESSIONS, one(sum(nases.live.values()))
         yield STALE, one(server.liveness.stale_closed)
-        yield DISCONNECTS, self._disconnects()
+        network = server.network
+        yield DYNAMIC, self._dynamic()
+        yield DYNAMIC_SECONDS, histogram_samples("", network.statistics)
+        yield DYNAMIC_WAITING, one(network.waiting)
+        yield DYNAMIC_IN_FLIGHT, one(network.in_flight)
+        yield DYNAMIC_DROPPED, [(f'reason="{reason}"', count) for reason, count in network.dropped.items()]
         yield NAS_SESSIONS, nases.live.items()
         yield NAS_DOWN, nases.down.items()
         yield NAS_ACCOUNTING, nases.heard_at.items()
@@ -225,12 +233,10 @@ class Metrics:
         yield from histogram_samples('port="auth"', self._server.access_statistics)
         yield from histogram_samples('port="acct"', self._server.accounting_statistics)
 
-    def _disconnects(self) -> Samples:
-        counts = dict.fromkeys(DISCONNECT_RESULTS, 0)
-        for result, count in self._server.disconnector.results.items():
-            counts[result if result in counts else "error"] += count
-        for result, count in counts.items():
-            yield f'result="{result}"', count
+    def _dynamic(self) -> Samples:
+        # Only what has happened: most NASes are never asked.
+        for (name, action, result), count in self._server.network.counts.items():
+            yield f'nas="{escape(name)}",action="{action}",result="{result}"', count
 
     async def _sum_nases(self) -> Nases:
         """Figures of NAS records, of which an entry for a prefix has many, for each entry."""

@@ -10,8 +10,10 @@ import msgspec
 
 from aaa.credential.identity import format_mac, show_circuit
 from aaa.credential.verifier import Scheme, Verifier
-from aaa.engine.decisions import epoch
+from aaa.engine.facts import epoch
 from aaa.model.records import ACTIVE, ENDED, PENDING, CredentialRecord, NasRecord, ServiceRecord, SessionRecord
+from aaa.radius.dynamic import ERROR_CAUSES
+from aaa.server.dynamic import Posture
 from policy.model import Decision
 
 STATES = {PENDING: "pending", ACTIVE: "active", ENDED: "ended"}
@@ -124,6 +126,19 @@ def usage_view(input_octets: int, output_octets: int) -> dict[str, int]:
         "input_octets": input_octets,
         "output_octets": output_octets,
         "total_octets": input_octets + output_octets,
+    }
+
+
+def posture_view(posture: Posture) -> dict[str, Any]:
+    """How a network access server answered CoA and Disconnect."""
+    cause = posture.error_cause
+    return {
+        "honours_coa": posture.coa,
+        "honours_disconnect": posture.disconnect,
+        "error_cause": f"{cause} {ERROR_CAUSES.get(cause, '')}".rstrip() if cause else None,
+        "error_at": moment(posture.error_at),
+        "answered_at": moment(posture.answered_at),
+        "timed_out_at": moment(posture.timed_out_at),
     }
 
 

@@ -25,8 +25,8 @@ from aaa.mapping.families import (
     ubiquiti,
     zte,
 )
-from aaa.mapping.families.options import RenderOptions
-from aaa.mapping.families.table import COMMON_OPTIONS, STANDARD_POOL, Capabilities, Family, Line, speeds
+from aaa.mapping.families.options import RenderOptions, names_in
+from aaa.mapping.families.table import COMMON_OPTIONS, STANDARD_POOL, Capabilities, Family, Line, Live, speeds
 from policy.model import Attribute, Decision
 
 __all__ = [
@@ -34,9 +34,11 @@ __all__ = [
     "Capabilities",
     "Family",
     "RenderOptions",
-    "changeable",
+    "Sent",
+    "accepted",
     "check_attributes",
     "check_options",
+    "live_attributes",
     "nas_pool",
     "options_from",
     "render",
@@ -82,26 +84,45 @@ def nas_pool(decision: Decision, options: RenderOptions) -> str | None:
     return None if decision.pool in options.server_pools else decision.pool or None
 
 
-def changeable(options: RenderOptions) -> frozenset[str]:
-    """What a CoA can change on this NAS, of table.CHANGEABLE: the family's capabilities under these options."""
+def live_attributes(options: RenderOptions) -> dict[str, Live]:
+    """What a CoA changes on this NAS, by name of the attribute; nothing where every change goes by Disconnect."""
     family = FAMILIES[options.family]
-    # A pool is an address, and an address changes only with a new session.
-    return family.capabilities.changes - ({"walled_garden"} if options.garden_pool else frozenset())
+    if not options.coa or not (family.capabilities.coa or options.coa_attributes):
+        return {}
+    return {**dict.fromkeys(names_in(options.coa_attributes), Live()), **family.live(options)}
+
+
+class Sent(NamedTuple):
+    """One attribute of an Access-Accept, before it is joined to the others."""
+
+    aspect: str
+    """What of the decision it is for: "rate", "walled_garden", "filter", "pool", "idle_timeout", "attributes", or
+    "profile" for every session of this NAS."""
+    definition: Definition
+    line: Line
+    octets: bytes
 
 
 def render(decision: Decision, options: RenderOptions, dictionary: Dictionary) -> bytes:
     """Attributes of an Access-Accept that do not depend on the session, as on the wire; b"" for a denied one.
 
+    Cost: tens of microseconds; cache it per (decision, options).
+    """
+    return b"".join(sent.octets for sent in accepted(decision, options, dictionary))
+
+
+def accepted(decision: Decision, options: RenderOptions, dictionary: Dictionary) -> list[Sent]:
+    """The same, one by one.
+
     Total: an attribute that cannot be sent (unknown to the dictionary, value too long, encrypted, beyond
     RENDERED_OCTETS_MAX) is left out; check_attributes and check_options find those at load. Where a plan's attribute
     meets one of the family's table, one for this family replaces the table's, and one for "*" gives way.
-    Cost: tens of microseconds; cache it per (decision, options).
     """
     if not decision.grant:
-        return b""
+        return []
     family = FAMILIES[options.family]
     slots: dict[tuple[object, ...], _Slot] = {}
-    for rank, line in _lines(decision, options, family):
+    for rank, aspect, line in _lines(decision, options, family):
         definition = dictionary.attribute(line.name)
         if definition is None or (rank != _TABLE and _refusal(definition)):
             continue
@@ -110,13 +131,16 @@ def render(decision: Decision, options: RenderOptions, dictionary: Dictionary) -
         except ValueError:
             continue
         key = (definition.path, line.tag or 0)
-        slots.setdefault(key, _Slot(definition, [])).entries.append((rank, octets))
-    wire = bytearray()
+        sent = Sent(aspect, definition, line, octets)
+        slots.setdefault(key, _Slot(definition, [])).entries.append((rank, sent))
+    result = []
+    size = 0
     for slot in slots.values():
-        for octets in _kept(slot, family):
-            if len(wire) + len(octets) <= RENDERED_OCTETS_MAX:
-                wire += octets
-    return bytes(wire)
+        for sent in _kept(slot, family):
+            if size + len(sent.octets) <= RENDERED_OCTETS_MAX:
+                size += len(sent.octets)
+                result.append(sent)
+    return result
 
 
 def check_attributes(attributes: Iterable[Attribute], dictionary: Dictionary) -> list[str]:
@@ -167,6 +191,10 @@ def check_options(family: str, options: Mapping[str, Any], dictionary: Dictionar
     if parsed.rate_style and parsed.rate_style not in table.styles:
         near = closest(parsed.rate_style, table.styles)
         problems.append(f'rate_style: "{parsed.rate_style}" is none of {", ".join(table.styles)}{_did_you_mean(near)}')
+    for name in names_in(parsed.coa_attributes):
+        if dictionary.attribute(name) is None:
+            near = dictionary.suggest(name)
+            problems.append(f"coa_attributes: {name}: no such attribute{_did_you_mean(near)}")
     for name in ("rate_attribute", "rate_attribute_down", "rate_attribute_up"):
         attribute = getattr(parsed, name)
         try:
@@ -194,42 +222,48 @@ _ANY, _TABLE, _OWN = range(3)
 
 class _Slot(NamedTuple):
     definition: Definition
-    entries: list[tuple[int, bytes]]
-    """(origin, octets) in order."""
+    entries: list[tuple[int, Sent]]
+    """With their origins, in order."""
 
 
-def _lines(decision: Decision, options: RenderOptions, family: Family) -> Iterator[tuple[int, Line]]:
-    for line in _table_lines(decision, options, family):
-        yield _TABLE, line
+def _lines(decision: Decision, options: RenderOptions, family: Family) -> Iterator[tuple[int, str, Line]]:
+    for aspect, line in _table_lines(decision, options, family):
+        yield _TABLE, aspect, line
     for attribute in decision.attributes:
         if attribute.family in ("*", family.name):
             origin = _ANY if attribute.family == "*" else _OWN
-            yield origin, Line(attribute.name, attribute.value, attribute.tag)
+            yield origin, "attributes", Line(attribute.name, attribute.value, attribute.tag)
 
 
-def _table_lines(decision: Decision, options: RenderOptions, family: Family) -> Iterator[Line]:
-    yield from family.always(options)
+def _table_lines(decision: Decision, options: RenderOptions, family: Family) -> Iterator[tuple[str, Line]]:
+    for line in family.always(options):
+        yield "profile", line
     if decision.rate is not None:
         speed = speeds(decision.rate, options, family)
         style = options.rate_style if options.rate_style in family.styles else next(iter(family.styles), "")
         if speed.down or speed.up:
-            yield from family.rate(speed, options, style)
-    if decision.walled_garden:
-        yield from family.garden(options)
+            for line in family.rate(speed, options, style):
+                yield "rate", line
+    garden = tuple(family.garden(options)) if decision.walled_garden else ()
+    for line in garden:
+        yield "walled_garden", line
+    # One filter at a time: the walled garden's goes before another.
+    if decision.filter and family.filter is not None and all(line.name != family.filter.name for line in garden):
+        yield "filter", family.filter._replace(value=decision.filter)
     pool = nas_pool(decision, options)
     if pool:
         line = family.vendor_pool if options.pool_attribute == "vendor" else STANDARD_POOL
-        yield line._replace(value=str(line.value).replace("{pool}", pool))
+        yield "pool", line._replace(value=str(line.value).replace("{pool}", pool))
     if decision.idle_timeout_s:
-        yield Line("Idle-Timeout", decision.idle_timeout_s)
+        yield "idle_timeout", Line("Idle-Timeout", decision.idle_timeout_s)
 
 
-def _kept(slot: _Slot, family: Family) -> list[bytes]:
+def _kept(slot: _Slot, family: Family) -> list[Sent]:
     """What remains of several attributes with the same number and tag."""
     entries = slot.entries
     path, name = slot.definition.path, slot.definition.name
     if name in family.repeatable:
-        return [octets for _, octets in entries]
+        return [sent for _, sent in entries]
     origins = {origin for origin, _ in entries}
     if _TABLE in origins:
         winner = _OWN if _OWN in origins else _TABLE
@@ -237,7 +271,7 @@ def _kept(slot: _Slot, family: Family) -> list[bytes]:
     standard = len(path) == 1
     if (standard and path[0] not in REPEATABLE) or (not standard and entries[0][0] == _TABLE):
         entries = [max(enumerate(entries), key=lambda numbered: (numbered[1][0], numbered[0]))[1]]
-    return [octets for _, octets in entries]
+    return [sent for _, sent in entries]
 
 
 def _refusal(definition: Definition) -> str | None:

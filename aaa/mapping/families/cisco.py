@@ -6,7 +6,7 @@ Source: IOS ISG RADIUS interface guide; committed access rate guide for the buck
 from collections.abc import Iterable
 
 from aaa.mapping.families.options import RenderOptions, fill
-from aaa.mapping.families.table import Capabilities, Family, Line, Speeds, burst_bits
+from aaa.mapping.families.table import Capabilities, Family, Line, Live, Speeds, Step, burst_bits, opened_by_filter
 
 AVPAIR = "Cisco-AVPair"
 NORMAL_BURST_MIN_OCTETS = 8000
@@ -51,6 +51,50 @@ def garden(options: RenderOptions) -> Iterable[Line]:
         yield Line("Filter-Id", options.garden_filter)
 
 
+REAUTHENTICATE = (
+    Line(AVPAIR, "subscriber:command=reauthenticate"),
+    Line(AVPAIR, "subscriber:reauthenticate-type=last"),
+)
+ACTIVATE, DEACTIVATE = "\x0b", "\x0c"
+"""Cisco-Command-Code: service logon and logoff."""
+
+
+def command(name: str, code: str, line: Line, options: RenderOptions) -> Step | None:
+    """Turn the service of an "A" (auto-service) on or off, with the arguments that it was activated with."""
+    service = str(line.value)
+    if service[:1] != "A":
+        return None
+    if options.coa_style == "command-code":
+        return (Line("Cisco-Command-Code", code + service[1:]),)
+    return (Line(AVPAIR, f"subscriber:command={name}"), Line(AVPAIR, f"subscriber:service-name={service[1:]}"))
+
+
+def activate(line: Line, options: RenderOptions) -> Step | None:
+    return command("activate-service", ACTIVATE, line, options)
+
+
+def deactivate(line: Line, options: RenderOptions) -> Step | None:
+    return command("deactivate-service", DEACTIVATE, line, options)
+
+
+def pair_on(line: Line, options: RenderOptions) -> Step | None:
+    """Policy maps and redirections change at once; web authentication is a matter of asking the server again; what is
+    written into the interface's configuration is read at login only."""
+    text = str(line.value)
+    if text.startswith(("ip:sub-qos-policy-", "ip:l4redirect=")):
+        return (line,)
+    return pair_off(line, options)
+
+
+def pair_off(line: Line, options: RenderOptions) -> Step | None:
+    return REAUTHENTICATE if str(line.value).startswith("url-redirect") else None
+
+
+def is_command(step: Step) -> bool:
+    """Several commands in one CoA are not reliable."""
+    return any(line.name == "Cisco-Command-Code" or str(line.value).startswith("subscriber:") for line in step)
+
+
 FAMILY = Family(
     name="cisco",
     rate=rate,
@@ -66,15 +110,23 @@ FAMILY = Family(
         "garden_url",
         "garden_service",
         "garden_filter",
+        "open_filter",
+        "coa_style",
     ),
     styles=("rate-limit", "policy", "service"),
     rate_max_bps=(1 << 32) - 1,
     vendor_pool=Line(AVPAIR, "ip:addr-pool={pool}"),
     repeatable=frozenset({AVPAIR, "Cisco-Account-Info"}),
+    live=lambda options: {
+        AVPAIR: Live(on=pair_on, off=pair_off),
+        "Cisco-Account-Info": Live(on=activate, off=deactivate, stands_beside=True),
+        "Filter-Id": Live(off=opened_by_filter),
+    },
+    alone=is_command,
     capabilities=Capabilities(
         port=1700,
-        keys=(("Acct-Session-Id",), ("Framed-IP-Address",), ("Calling-Station-Id",)),
+        keys=(("Acct-Session-Id",), ("Framed-IP-Address",), ("Calling-Station-Id",), ("Cisco-Account-Info",)),
         all_keys_must_match=True,
-        changes=frozenset({"rate", "walled_garden", "session_timeout"}),
+        session_timeout=True,
     ),
 )

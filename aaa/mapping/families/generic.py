@@ -17,5 +17,5 @@ FAMILY = Family(
     options=("garden_filter", "garden_vlan"),
     rate_max_bps=UINT32_MAX,
     # A box of unknown make may acknowledge a rate without obeying it; a new session surely has the new one.
-    capabilities=Capabilities(changes=frozenset({"session_timeout"})),
+    capabilities=Capabilities(session_timeout=True),
 )

@@ -9,7 +9,7 @@ Source: ME60 feature description, RADIUS attributes; H3C RADIUS extended attribu
 from collections.abc import Iterable
 
 from aaa.mapping.families.options import UINT32_MAX, RenderOptions, fill, kilobits
-from aaa.mapping.families.table import Capabilities, Family, Line, Speeds, uint32
+from aaa.mapping.families.table import Capabilities, Family, Line, Live, Speeds, opened_by_filter, uint32
 
 ATTRIBUTES = {
     "huawei": (
@@ -63,13 +63,19 @@ FAMILY = Family(
         "garden_filter",
         "garden_url",
         "garden_domain",
+        "open_filter",
     ),
     styles=("huawei", "h3c"),
     rate_max_bps=UINT32_MAX,
     vendor_pool=Line("Huawei-Framed-Pool", "{pool}"),
     repeatable=frozenset({"Huawei-AVpair"}),
+    live=lambda options: {
+        **{name: Live() for pairs in ATTRIBUTES.values() for pair in pairs for name in pair},
+        "Huawei-Qos-Profile-Name": Live(),
+        "Huawei-Down-QOS-Profile-Name": Live(),
+        "Filter-Id": Live(off=opened_by_filter),
+    },
     capabilities=Capabilities(
         keys=(("Acct-Session-Id",), ("User-Name",), ("Framed-IP-Address",)),
-        changes=frozenset({"rate", "walled_garden"}),
     ),
 )

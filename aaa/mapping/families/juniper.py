@@ -6,7 +6,7 @@ Source: Junos subscriber access documentation, RADIUS VSAs.
 from collections.abc import Iterable
 
 from aaa.mapping.families.options import RenderOptions, fill, short_rate
-from aaa.mapping.families.table import Capabilities, Family, Line, Speeds
+from aaa.mapping.families.table import Capabilities, Family, Line, Live, Speeds, Step, opened_by_filter
 
 RATE_TAG = 1
 GARDEN_TAG = 2
@@ -31,6 +31,11 @@ def garden(options: RenderOptions) -> Iterable[Line]:
         yield Line("ERX-Redirect-VR-Name", options.garden_router)
 
 
+def deactivate(line: Line, options: RenderOptions) -> Step | None:
+    """With the arguments that the service was activated with: several of one name may be active."""
+    return (Line("ERX-Service-Deactivate", line.value),)
+
+
 FAMILY = Family(
     name="juniper",
     rate=rate,
@@ -43,9 +48,25 @@ FAMILY = Family(
         "garden_service",
         "garden_filter",
         "garden_router",
+        "open_filter",
     ),
     styles=("shaping", "service"),
     vendor_pool=Line("ERX-Address-Pool-Name", "{pool}"),
     repeatable=frozenset({"ERX-CoS-Shaping-Pmt-Type", "ERX-CoS-Scheduler-Pmt-Type"}),
-    capabilities=Capabilities(changes=frozenset({"rate", "walled_garden"})),
+    live=lambda options: {
+        "ERX-Service-Activate": Live(off=deactivate, stands_beside=True),
+        "ERX-CoS-Shaping-Pmt-Type": Live(),
+        "ERX-Ingress-Policy-Name": Live(off=opened_by_filter),
+    },
+    companions=frozenset(
+        {
+            "ERX-Service-Volume",
+            "ERX-Service-Volume-Gigawords",
+            "ERX-Service-Timeout",
+            "ERX-Service-Statistics",
+            "ERX-Service-Acct-Interval",
+            "ERX-Service-Activate-Type",
+        }
+    ),
+    capabilities=Capabilities(),
 )

@@ -6,7 +6,7 @@ Source: RouterOS manual, RADIUS client and PPP AAA.
 from collections.abc import Iterable
 
 from aaa.mapping.families.options import RenderOptions
-from aaa.mapping.families.table import Capabilities, Family, Line, Speeds
+from aaa.mapping.families.table import Capabilities, Family, Line, Live, Speeds, Step, undone_by
 
 
 def number(bps: int) -> str:
@@ -35,10 +35,16 @@ def garden(options: RenderOptions) -> Iterable[Line]:
         yield Line("Filter-Id", options.garden_filter)
 
 
+def leave_list(line: Line, options: RenderOptions) -> Step | None:
+    """An attribute without a value cannot be sent, and its absence changes nothing: another list takes its place."""
+    return (line._replace(value=options.open_list),) if options.open_list else None
+
+
 FAMILY = Family(
     name="mikrotik",
     rate=rate,
     garden=garden,
-    options=("garden_list", "garden_filter"),
-    capabilities=Capabilities(changes=frozenset({"rate", "walled_garden", "session_timeout"})),
+    options=("garden_list", "garden_filter", "open_list"),
+    live=lambda options: {"Mikrotik-Rate-Limit": undone_by("0/0"), "Mikrotik-Address-List": Live(off=leave_list)},
+    capabilities=Capabilities(session_timeout=True),
 )

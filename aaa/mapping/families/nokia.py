@@ -3,10 +3,11 @@
 Source: SR OS RADIUS Attributes Reference Guide.
 """
 
+import re
 from collections.abc import Iterable
 
 from aaa.mapping.families.options import RenderOptions, fill
-from aaa.mapping.families.table import Capabilities, Family, Line, Speeds
+from aaa.mapping.families.table import Capabilities, Family, Line, Live, Speeds, Step, undone_by
 
 OVERRIDE = "Alc-Subscriber-QoS-Override"
 
@@ -35,6 +36,21 @@ def garden(options: RenderOptions) -> Iterable[Line]:
         yield Line("Alc-SLA-Prof-Str", options.garden_profile)
 
 
+def no_override(line: Line, options: RenderOptions) -> Step | None:
+    """-2 takes each value of an override back."""
+    return (line._replace(value=re.sub(r"=[^,=]*", "=-2", str(line.value))),)
+
+
+def no_filter(line: Line, options: RenderOptions) -> Step | None:
+    """-2 restores the filter of the SLA profile, for each address family and direction that was named."""
+    return (line._replace(value=re.sub(r":[^,:]*", ":-2", str(line.value))),)
+
+
+def no_profile(line: Line, options: RenderOptions) -> Step | None:
+    """Back to the SLA profile that the session would have without RADIUS."""
+    return (Line("Alc-Remove-Override", "26.6527.13"),)
+
+
 FAMILY = Family(
     name="nokia",
     rate=rate,
@@ -50,14 +66,20 @@ FAMILY = Family(
         "garden_profile",
     ),
     repeatable=frozenset({OVERRIDE}),
+    filter=Line("Alc-Subscriber-Filter", "{filter}"),
+    live=lambda options: {
+        OVERRIDE: Live(off=no_override),
+        "Alc-Subsc-Prof-Str": Live(),
+        "Alc-SLA-Prof-Str": Live(off=no_profile),
+        "Alc-Subscriber-Filter": Live(off=no_filter),
+        "Alc-Onetime-Http-Redirection-Filter-Id": undone_by("Ingr-v4:0"),
+    },
     capabilities=Capabilities(
         keys=(
-            ("NAS-Port-Id", "Framed-IP-Address"),
+            # It names all hosts of a dual-stack session, where the first of the box's own priority names one.
             ("Acct-Session-Id",),
-            ("Alc-Subsc-ID-Str",),
-            ("Alc-Serv-Id", "Framed-IP-Address"),
+            ("NAS-Port-Id", "Framed-IP-Address"),
             ("User-Name", "Framed-IP-Address"),
         ),
-        changes=frozenset({"rate", "walled_garden"}),
     ),
 )

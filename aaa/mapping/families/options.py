@@ -46,6 +46,10 @@ class RenderOptions(Struct, frozen=True, forbid_unknown_fields=True):
     family: str = "generic"
     server_pools: frozenset[str] = frozenset()
     """Pools that this server leases from itself: their names are not sent to the NAS."""
+    coa: bool = True
+    """False: this NAS refuses CoA, or obeys it badly; every change goes by Disconnect."""
+    coa_attributes: str = ""
+    """Further attributes that this NAS is known to change by CoA, separated by commas."""
     rate_style: str = ""
     """How a rate is expressed, one of Family.styles; empty: the first of them."""
     rate_max_bps: int | None = None
@@ -103,6 +107,13 @@ class RenderOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """Walled garden: address pool of the NAS instead of the plan's. Leaving it needs a Disconnect."""
     garden_vlan: int = 0
     """Walled garden: VLAN; 0: none."""
+    coa_style: Literal["subscriber", "command-code"] = "subscriber"
+    """Cisco: turn services on and off by `subscriber:command=` pairs, or by Cisco-Command-Code (older ISG releases)."""
+    open_list: str = "unrestricted"
+    """Address list of a live session that leaves the walled garden: a list cannot be taken away by CoA. Empty: leaving
+    needs a Disconnect."""
+    open_filter: str = ""
+    """Filter of a live session that leaves the walled garden or a filter. Empty: leaving needs a Disconnect."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -146,6 +157,11 @@ def fill(template: str, down_bps: int, up_bps: int) -> str:
         fields[f"{direction}_mbps"] = megabits(bps)
         fields[f"{direction}_rate"] = short_rate(bps)
     return template.format_map(fields)
+
+
+def names_in(text: str) -> list[str]:
+    """Names of a list that is written with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def kilobits(bps: int) -> int:

@@ -1,6 +1,6 @@
 """What a family's table is made of: lines of attributes, speeds within bounds, and what the NAS can do later."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -10,8 +10,6 @@ from policy.model import Rate
 
 COA_PORT: Final = 3799
 """RFC 5176 §2.1."""
-CHANGEABLE: Final = frozenset({"rate", "walled_garden", "session_timeout", "idle_timeout"})
-"""What Capabilities.changes may name."""
 
 
 class Line(NamedTuple):
@@ -23,6 +21,41 @@ class Line(NamedTuple):
 
 
 STANDARD_POOL: Final = Line("Framed-Pool", "{pool}")
+STANDARD_FILTER: Final = Line("Filter-Id", "{filter}")
+
+Step = tuple[Line, ...]
+"""Lines of a CoA that belong together; (): nothing needs to be sent."""
+
+
+def as_at_login(line: Line, options: RenderOptions) -> Step | None:
+    """A CoA takes the attribute as an Access-Accept does, and its value replaces the one before."""
+    return (line,)
+
+
+def needs_new_session(line: Line, options: RenderOptions) -> Step | None:
+    """No CoA does it."""
+    return None
+
+
+class Live(Struct, frozen=True):
+    """How a CoA changes one attribute of a session that goes on."""
+
+    on: Callable[[Line, RenderOptions], Step | None] = as_at_login
+    """What brings a line of an Access-Accept into force; None: only a new session does."""
+    off: Callable[[Line, RenderOptions], Step | None] = needs_new_session
+    """What takes a line back that was in force and has no successor; None: only a new session does."""
+    stands_beside: bool = False
+    """A new value does not replace the old one: that has to be taken back before."""
+
+
+def undone_by(value: str | int) -> Live:
+    """An attribute that a fixed value takes back."""
+    return Live(off=lambda line, options: (line._replace(value=value),))
+
+
+def opened_by_filter(line: Line, options: RenderOptions) -> Step | None:
+    """A filter is taken back by naming another that lets everything pass."""
+    return (line._replace(value=options.open_filter),) if options.open_filter else None
 
 
 class Speeds(NamedTuple):
@@ -55,8 +88,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """Any attribute it does not know gets Unsupported-Attribute (401): send keys only, no Event-Timestamp."""
     coa: bool = True
     """Answers CoA-Request; otherwise only Disconnect-Request."""
-    changes: frozenset[str] = frozenset()
-    """What a CoA changes in a live session (of CHANGEABLE); the rest needs a Disconnect."""
+    session_timeout: bool = False
+    """A CoA sets Session-Timeout anew, counted from that moment."""
     untested: bool = True
     """Known from documents or practice, not observed on the real box."""
 
@@ -81,10 +114,18 @@ class Family(Struct, frozen=True, kw_only=True):
     """Pool of the NAS in the vendor's own attribute."""
     repeatable: frozenset[str] = frozenset()
     """Attributes of its own that carry one pair each and may stand several times."""
+    filter: Line | None = STANDARD_FILTER
+    """Where a decision's filter goes; None: nowhere."""
+    live: Callable[[RenderOptions], Mapping[str, Live]] = lambda options: {}
+    """By name: the attributes that a CoA changes; one that is not here needs a new session."""
+    alone: Callable[[Step], bool] = lambda step: False
+    """Whether a step needs a CoA of its own, because the NAS takes one command at a time."""
+    companions: frozenset[str] = frozenset()
+    """Attributes that go along when a line with their tag is brought into force."""
     capabilities: Capabilities
 
 
-COMMON_OPTIONS: Final = ("rate_max_bps", "garden_pool")
+COMMON_OPTIONS: Final = ("rate_max_bps", "garden_pool", "coa", "coa_attributes")
 
 
 def speeds(rate: Rate, options: RenderOptions, family: Family) -> Speeds:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from aaa.mapping.families.options import UINT32_MAX, RenderOptions, fill, kilobits
-from aaa.mapping.families.table import Capabilities, Family, Line, Speeds, uint32
+from aaa.mapping.families.table import Capabilities, Family, Line, Live, Speeds, uint32
 
 
 def rate(speed: Speeds, options: RenderOptions, style: str) -> Iterable[Line]:
@@ -34,7 +34,13 @@ FAMILY = Family(
     garden=garden,
     options=("rate_unit", "rate_ipv6", "profile_down", "profile_up", "garden_filter", "garden_url"),
     rate_max_bps=UINT32_MAX,
-    capabilities=Capabilities(
-        keys=(("Acct-Session-Id",), ("User-Name",), ("Framed-IP-Address",)), changes=frozenset({"rate"})
-    ),
+    live=lambda options: {
+        "ZTE-Rate-Ctrl-SCR-Down": Live(),
+        "ZTE-Rate-Ctrl-SCR-Up": Live(),
+        "ZTE-Rate-Ctrl-SCR-Down-v6": Live(),
+        "ZTE-Rate-Ctrl-SCR-Up-v6": Live(),
+        "ZTE-QoS-Profile-Down": Live(),
+        "ZTE-QOS-Profile-Up": Live(),
+    },
+    capabilities=Capabilities(keys=(("Acct-Session-Id",), ("User-Name",), ("Framed-IP-Address",))),
 )
