@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from policy.model import Decision, Exhausted, ExhaustedAction, Facts, Plan, Rate, Reason, TraceStep
+from policy.rules import EMPTY, Policy
 
 RESTRICTED_RATE = Rate(down_bps=1_000_000, up_bps=1_000_000)
 """Speed of a restricted service: enough for a portal and a payment page."""
@@ -45,7 +46,7 @@ def _turn_of_month(day: datetime, turn: int) -> datetime:
     return day.replace(day=min(turn, last.day))
 
 
-def decide(facts: Facts) -> Decision:
+def decide(facts: Facts, policy: Policy = EMPTY) -> Decision:
     """What the service may do now, and until when and below which usage that holds."""
     plan, overrides, now, service = facts.plan, facts.overrides, facts.now, facts.service
     moments = (service.activated_at, service.expires_at, service.grace_until, service.hold_ends_at)

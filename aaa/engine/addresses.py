@@ -6,7 +6,7 @@ session's end, and a reservation that never became a session is freed with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
 from aaa.config import Pool as PoolConfig
@@ -27,6 +27,8 @@ class Addresses:
 
     def __init__(self, store: Store, configs: Sequence[PoolConfig] = ()) -> None:
         self.store = store
+        self.note: Callable[[float], None] = lambda at: None
+        """Called by settle() before what was opened and ended is forgotten."""
         self.pools = Pools(configs, self.operator_of)
         self.restrictions = restrictions_of(configs)
         self.follow_statics()
@@ -117,6 +119,7 @@ class Addresses:
     def settle(self, at: float) -> None:
         """Confirm the leases of sessions that began, free those of sessions that ended."""
         store = self.store
+        self.note(at)
         if self.restrictions:
             for session in store.opened:
                 self.write(self.pools.confirm(session.id))
@@ -126,6 +129,7 @@ class Addresses:
                 # One that was closed and opened again within a batch is live.
                 if session.state == ENDED:
                     self.release(session, at)
+        store.begun.clear()
         store.opened.clear()
         store.ended.clear()
 

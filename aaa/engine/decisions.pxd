@@ -1,13 +1,28 @@
 cimport cython
-from aaa.model.records cimport DecisionRecord, PlanRecord, PolicyVersion, ServiceRecord
+from aaa.model.access cimport Attempt
+from aaa.model.records cimport Account, DecisionRecord, Live, PlanRecord, PolicyVersion, ServiceRecord, SessionRecord
 
 cdef class Decisions:
+    cdef public object store
+    cdef public object policy
     cdef public PolicyVersion policy_version
+    cdef public tuple reads
+    cdef public bint shares
     cdef public dict interned
+    cdef public dict marked
 
     cpdef DecisionRecord intern(self, whole)
 
-    @cython.locals(version=cython.longlong)
+    @cython.locals(version=cython.longlong, account=Account)
     cpdef DecisionRecord of(self, ServiceRecord service, double at)
-    @cython.locals(plan=PlanRecord, decision=DecisionRecord)
+    @cython.locals(service=ServiceRecord)
+    cpdef DecisionRecord of_session(self, SessionRecord session, double at)
+    cpdef DecisionRecord of_attempt(self, ServiceRecord service, Attempt attempt, double at)
+    @cython.locals(version=cython.longlong, account=Account, live=Live, variants=dict, kept=tuple,
+                   decision=DecisionRecord, below=cython.longlong)
+    cpdef DecisionRecord of_place(self, ServiceRecord service, place, double at)
+    @cython.locals(version=cython.longlong, until=double, live=Live)
+    cpdef double holds_until(self, ServiceRecord service) except -1
+    @cython.locals(plan=PlanRecord, decision=DecisionRecord, account=Account, below=cython.longlong, shares=bint,
+                   live=Live)
     cpdef DecisionRecord renew(self, ServiceRecord service, double at, long long version)

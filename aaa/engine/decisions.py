@@ -1,67 +1,183 @@
 """Cached decisions: one object for all equal ones, made when something they depend on has changed.
 
-A service's decision holds while the sum of the versions it was made under is the same, time is before `decided_until`
-and usage below `decided_below`; nothing has to be invalidated. Compiled.
+A decision holds while the sum of the versions it was made under is the same, time is before its end and what was
+charged to the balance below its mark; nothing has to be invalidated. It is kept with its service, or, where the policy
+reads where the login is, with the service's live part under those facts. Compiled.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from hashlib import blake2b
 
+import msgspec
 from msgspec.structs import replace
 
-from aaa.limits import DECISIONS_INTERNED_MAX
-from aaa.model.entities import Moment, Service
-from aaa.model.records import NEVER, NO_LIMIT, DecisionRecord, PolicyVersion, ServiceRecord
-from aaa.state.sessions import turn_cycle
+from aaa.engine.facts import attempt_facts_of, facts_of, session_facts_of
+from aaa.limits import DECISIONS_INTERNED_MAX, PLAIN_DECISIONS_MAX, VARIANTS_COUNT_MAX
+from aaa.model.access import Attempt
+from aaa.model.records import (
+    DECISION_MARK,
+    NEVER,
+    NO_LIMIT,
+    DecisionRecord,
+    PolicyVersion,
+    ServiceRecord,
+    SessionRecord,
+)
+from aaa.state.ledger import refresh, watch
 from aaa.state.store import Store
-from policy.decide import cycle_bounds, decide
-from policy.model import Decision, Facts, QuotaFacts, ServiceFacts, SubscriberFacts
+from policy.decide import decide
+from policy.model import Decision, Facts, SessionFacts
+from policy.rules import Policy
 
 
 class Decisions:
     """Decisions of services, current at every look."""
 
+    store: Store
+    policy: Policy
     policy_version: PolicyVersion
+    reads: tuple[str, ...]
+    """Session facts that the policy reads."""
+    shares: bool
+    """The policy reads nothing by which services of one plan and state differ."""
     interned: dict[Decision, DecisionRecord]
+    marked: dict[int, DecisionRecord]
+    """By the mark that Class carries."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, policy: Policy | None = None) -> None:
+        self.store = store
         self.policy_version = store.policy_version
         self.interned = {}
+        self.marked = {}
+        for decision in store.loaded_decisions.values():
+            self.interned[decision.body] = self.marked[decision.id & DECISION_MARK] = decision
+        self.take(Policy() if policy is None else policy)
+
+    def use(self, policy: Policy) -> None:
+        """Decide by another policy from now on: every decision is made anew, and every live session compared."""
+        self.take(policy)
+        self.policy_version.number += 1
+        self.store.affected_all = True
+
+    def take(self, policy: Policy) -> None:
+        self.policy = policy
+        self.reads = policy.session_reads
+        self.shares = not policy.rules
+        self.store.policy = policy
+        self.store.zone = policy.zone
+
+    # Current decisions
 
     def of(self, service: ServiceRecord, at: float) -> DecisionRecord:
-        """The service's decision at `at` (epoch seconds); trace and validity are in explain()."""
+        """The service's decision at `at` (epoch seconds) without a place; trace and validity are in explain()."""
         version = service.version + service.plan.version + self.policy_version.number
-        if (
-            service.decided_version == version
-            and at < service.decided_until
-            and service.input_octets + service.output_octets < service.decided_below
-        ):
-            return service.decision  # type: ignore[return-value]
+        if service.decided_version == version and at < service.decided_until:
+            account = service.account
+            if account is None or account.charged_octets < service.decided_below:
+                return service.decision  # type: ignore[return-value]
         return self.renew(service, at, version)
+
+    def of_session(self, session: SessionRecord, at: float) -> DecisionRecord:
+        """The decision that a live session should run under. It has a service."""
+        service = session.service
+        assert service is not None
+        if not self.reads:
+            return self.of(service, at)
+        return self.of_place(service, session_facts_of(session), at)
+
+    def of_attempt(self, service: ServiceRecord, attempt: Attempt, at: float) -> DecisionRecord:
+        """The decision for a login."""
+        if not self.reads:
+            return self.of(service, at)
+        return self.of_place(service, attempt_facts_of(attempt), at)
+
+    def of_place(self, service: ServiceRecord, place: SessionFacts, at: float) -> DecisionRecord:
+        """The decision at a place: kept under the values that the policy reads, as long as the service is in use."""
+        version = service.version + service.plan.version + self.policy_version.number
+        live = service.live
+        if live is None:
+            return self.intern(decide(self.facts_of(service, at, place), self.policy))
+        key = tuple([getattr(place, name) for name in self.reads])
+        variants = live.variants
+        if variants is None:
+            variants = live.variants = {}
+        kept = variants.get(key)
+        if kept is not None and kept[0] == version and at < kept[1]:
+            account = service.account
+            if account is None or account.charged_octets < kept[2]:
+                return kept[3]
+        elif kept is None and len(variants) >= VARIANTS_COUNT_MAX:
+            variants.clear()
+        if service.decided_version != version:
+            self.renew(service, at, version)
+        whole = decide(self.facts_of(service, at, place), self.policy)
+        decision = self.intern(whole)
+        below = below_of(whole)
+        variants[key] = (version, until_of(whole), below, decision)
+        if below < service.decided_below:
+            # Usage is compared with this mark alone: it is that of the first decision to end.
+            service.decided_below = below
+            account = service.account
+            if account is not None:
+                watch(account, below)
+        return decision
+
+    def holds_until(self, service: ServiceRecord) -> float:
+        """When time alone ends the first of the service's decisions; NEVER: none."""
+        version = service.version + service.plan.version + self.policy_version.number
+        until = NEVER
+        if service.decided_version == version:
+            until = service.decided_until
+        live = service.live
+        if live is not None and live.variants is not None:
+            for kept in live.variants.values():
+                if kept[0] == version and kept[1] < until:
+                    until = kept[1]
+        return until
+
+    # Deciding
+
+    def facts_of(self, service: ServiceRecord, at: float, place: SessionFacts | None = None) -> Facts:
+        """What the policy in force may know."""
+        return facts_of(self.store, service, at, place, self.policy)
+
+    def explain(self, service: ServiceRecord, at: float, place: SessionFacts | None = None) -> Decision:
+        """The decision at any moment and place, with its trace and validity."""
+        return decide(self.facts_of(service, at, place), self.policy)
 
     def renew(self, service: ServiceRecord, at: float, version: int) -> DecisionRecord:
         """Decide anew and keep it."""
-        if at >= service.cycle_ends_at and service.plan.body.quota is not None:
-            turn_cycle(service, at)
-        body = service.body
         plan = service.plan
         service.decided_version = version
-        if is_plain(body) and plan.body.quota is None:
-            key = (body.state, self.policy_version.number)
+        shares = self.shares and is_plain(service)
+        if shares:
+            key = (service.body.state, self.policy_version.number)
             decision = plan.plain.get(key)
-            if decision is None:
-                decision = plan.plain[key] = self.intern(decide(facts_of(service, at)))
-            service.decision = decision
-            service.decided_until = NEVER
-            service.decided_below = NO_LIMIT
-            return decision
-        whole = decide(facts_of(service, at))
+            if decision is not None:
+                service.decision = decision
+                service.decided_until = NEVER
+                service.decided_below = NO_LIMIT
+                return decision
+        account = service.account
+        if account is not None:
+            refresh(self.store, account, at)
+        whole = decide(self.facts_of(service, at), self.policy)
         decision = service.decision = self.intern(whole)
-        until = NEVER if whole.valid_until is None else whole.valid_until
-        # A cycle's turn empties the counters that facts_of reads.
-        service.decided_until = min(until, service.cycle_ends_at) if service.plan.body.quota is not None else until
-        service.decided_below = NO_LIMIT if whole.valid_below_octets is None else whole.valid_below_octets
+        service.decided_until = until_of(whole)
+        below = below_of(whole)
+        live = service.live
+        if live is not None and live.variants is not None:
+            for kept in live.variants.values():
+                if kept[0] == version and kept[2] < below:
+                    below = kept[2]
+        service.decided_below = below
+        if account is not None and below != NO_LIMIT:
+            watch(account, below)
+        if shares and whole.valid_until is None and whole.valid_below_octets is None:
+            if len(plan.plain) >= PLAIN_DECISIONS_MAX:
+                plan.plain.clear()
+            plan.plain[key] = decision
         return decision
 
     def intern(self, whole: Decision) -> DecisionRecord:
@@ -71,51 +187,36 @@ class Decisions:
         if decision is None:
             if len(self.interned) >= DECISIONS_INTERNED_MAX:
                 self.interned.clear()
-            decision = self.interned[bare] = DecisionRecord(bare)
+                self.marked.clear()
+            decision = self.interned[bare] = DecisionRecord(bare, decision_id(bare))
+            self.marked[decision.id & DECISION_MARK] = decision
         return decision
 
-    def explain(self, service: ServiceRecord, at: float) -> Decision:
-        """The decision at any moment, with its trace and validity."""
-        return decide(facts_of(service, at))
+
+def decision_id(bare: Decision) -> int:
+    """63 bits that name a decision in every run. bare: without trace and validity."""
+    return int.from_bytes(blake2b(msgspec.json.encode(bare), digest_size=8).digest(), "big") >> 1
 
 
-def is_plain(body: Service) -> bool:
+def is_plain(service: ServiceRecord) -> bool:
     """Whether nothing but its state and plan decides about a service."""
-    return body.overrides is None and body.activated_at is None and body.expires_at is None and body.grace_until is None
-
-
-def facts_of(service: ServiceRecord, at: float) -> Facts:
-    """What policy may know of a service."""
     body = service.body
-    plan = service.plan.body
-    owner = service.subscriber.body
-    quota = None
-    if plan.quota is not None:
-        ends_at = service.cycle_ends_at
-        used = service.input_octets + service.output_octets
-        if at >= ends_at:
-            used = 0
-            ends_at = cycle_bounds(body.cycle, plan, at)[1]
-        octets = plan.quota.octets
-        quota = QuotaFacts(octets, used, max(0, octets - used), ends_at, ends_at)
-    return Facts(
-        now=at,
-        plan=plan,
-        overrides=body.overrides,
-        service=ServiceFacts(
-            id=body.id,
-            state=body.state,
-            pushed_state=body.state,
-            add_ons=body.add_ons,
-            activated_at=epoch(body.activated_at),
-            expires_at=epoch(body.expires_at),
-            grace_until=epoch(body.grace_until),
-        ),
-        subscriber=SubscriberFacts(owner.id, owner.operator, owner.groups, owner.tags),
-        quota=quota,
+    return (
+        not service.plan.metered
+        and service.marks is None
+        and body.overrides is None
+        and body.activated_at is None
+        and body.expires_at is None
+        and body.grace_until is None
+        and not body.add_ons
     )
 
 
-def epoch(moment: Moment | None) -> float | None:
-    """Epoch seconds of a pushed moment."""
-    return moment.timestamp() if isinstance(moment, datetime) else moment
+def until_of(whole: Decision) -> float:
+    """When time alone ends it."""
+    return NEVER if whole.valid_until is None else whole.valid_until
+
+
+def below_of(whole: Decision) -> int:
+    """Which usage ends it."""
+    return NO_LIMIT if whole.valid_below_octets is None else whole.valid_below_octets

@@ -10,6 +10,7 @@ cdef int USER_PASSWORD
 cdef int CHAP_PASSWORD
 cdef int SERVICE_TYPE
 cdef int FRAMED_PROTOCOL
+cdef int CALLED_STATION_ID
 cdef int CALLING_STATION_ID
 cdef int VENDOR_SPECIFIC
 cdef int SESSION_TIMEOUT
@@ -45,7 +46,6 @@ cdef bytes ENCRYPTION
 @cython.final
 cdef class Rendered:
     cdef readonly bytes attributes
-    cdef readonly unsigned int fingerprint
     cdef readonly int generation
 
 @cython.final

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Callable
-
-import msgspec
 
 from aaa.credential.mschap import MsChapError, format_mschap_error
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.method import Method
-from aaa.model.records import DecisionRecord
+from aaa.model.records import DECISION_MARK, DecisionRecord
 from aaa.radius.admission import Request
 from native import crypto
 from native.radius import Packet, attribute, integer_attribute, vendor_attribute
@@ -35,6 +32,7 @@ REPLY_MESSAGE = 18
 CLASS = 25
 VENDOR_SPECIFIC = 26
 SESSION_TIMEOUT = 27
+CALLED_STATION_ID = 30
 CALLING_STATION_ID = 31
 CHAP_CHALLENGE = 60
 EAP_MESSAGE = 79
@@ -93,14 +91,11 @@ class Rendered:
     """A decision in the words of one NAS."""
 
     attributes: bytes
-    fingerprint: int
-    """Names the decision in Class: CRC-32 of its JSON, the same after a restart."""
     generation: int
     """Of the configuration that it was made under."""
 
-    def __init__(self, attributes: bytes, fingerprint: int, generation: int) -> None:
+    def __init__(self, attributes: bytes, generation: int) -> None:
         self.attributes = attributes
-        self.fingerprint = fingerprint
         self.generation = generation
 
 
@@ -132,6 +127,7 @@ class AccessMapping:
         name = packet.get(USER_NAME)
         attempt = Attempt(request.source.nas, b"" if name is None else name, at)
         attempt.calling_station = packet.get(CALLING_STATION_ID)
+        attempt.called_station = packet.get(CALLED_STATION_ID)
         attempt.nas_port_id = packet.get(NAS_PORT_ID)
         if packet.has(SERVICE_TYPE):
             attempt.call_check = packet.get_integer(SERVICE_TYPE) == CALL_CHECK
@@ -228,15 +224,14 @@ class AccessMapping:
         if outcome.delegated_prefix is not None:
             parts.append(attribute(DELEGATED_IPV6_PREFIX, b"\0" + outcome.delegated_prefix))
         parts.append(CLASS_HEADER)
-        parts.append(self.token_key.seal(outcome.session_id, service.no, rendered.fingerprint))
+        parts.append(self.token_key.seal(outcome.session_id, service.no, decision.id & DECISION_MARK))
         if outcome.proof is not None or outcome.password_hash is not None:
             parts.append(self.mschap_attributes(request, attempt, outcome))
         return b"".join(parts)
 
     def render_decision(self, decision: DecisionRecord, name: str) -> Rendered:
         """Render for a NAS and keep it with the decision, until the configuration changes."""
-        body = decision.body
-        rendered = Rendered(self.render(body, name), zlib.crc32(msgspec.json.encode(body)), self.generation)
+        rendered = Rendered(self.render(decision.body, name), self.generation)
         decision.rendered[name] = rendered
         return rendered
 

@@ -144,7 +144,7 @@ class AccountingMapping:
                 if numbers is not None:
                     break
         if numbers is not None:
-            record.token_session, record.token_service = numbers[0], numbers[1]
+            record.token_session, record.token_service, record.token_decision = numbers
 
     def read_vendor(self, packet: Packet, record: AccountingRecord) -> None:
         """Line ids, and services inside a session."""

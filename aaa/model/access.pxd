@@ -13,6 +13,7 @@ cdef class Attempt:
     cdef public bytes peer_challenge
     cdef public bytes response
     cdef public bytes calling_station
+    cdef public bytes called_station
     cdef public bytes nas_port_id
     cdef public bytes circuit_id
     cdef public bytes remote_id

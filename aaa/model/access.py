@@ -51,6 +51,7 @@ class Attempt:
     peer_challenge: bytes
     response: bytes
     calling_station: bytes | None
+    called_station: bytes | None
     nas_port_id: bytes | None
     circuit_id: bytes | None
     remote_id: bytes | None

@@ -11,6 +11,7 @@ cdef class AccountingRecord:
     cdef public bint service_session
     cdef public long long token_session
     cdef public long long token_service
+    cdef public long long token_decision
     cdef public bytes user_name
     cdef public double at
     cdef public double received_at

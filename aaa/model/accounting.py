@@ -51,6 +51,8 @@ class AccountingRecord:
     token_session: int
     """Session id from our Class; 0: none or not ours."""
     token_service: int
+    token_decision: int
+    """Mark of the decision that the Accept carried."""
     user_name: bytes
     at: float
     """Epoch seconds of the event: corrected by Acct-Delay-Time or Event-Timestamp."""

@@ -51,7 +51,7 @@ class Enforcement:
 
     __slots__ = (
         "action", "attempts", "cause", "created_at", "desired", "due_at", "finished_at", "id", "log", "nas", "operator",
-        "reason", "result", "service_id", "service_no", "session", "session_id", "state",
+        "reason", "result", "service_id", "service_no", "session", "session_id", "state", "told", "urgent",
     )  # fmt: skip
 
     def __init__(self, id: int, session: SessionRecord, action: Action, created_at: float) -> None:
@@ -77,4 +77,8 @@ class Enforcement:
         self.due_at = created_at
         self.finished_at = 0.0
         self.result = ""
-        """One word when final: "ack", "session_gone", "refused", "unreachable", "superseded", ..."""
+        """One word when final: "ack", "session_gone", "session_over", "not_needed", "refused" or "superseded"."""
+        self.urgent = True
+        """A change of one service; what follows from a plan or the policy waits behind it."""
+        self.told = False
+        """`enforcement.failed` was told."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from policy.quota import Bucket
 
 NEVER = float("inf")
+DECISION_MARK = 0xFFFFFFFF
+"""The part of a decision's id that Class has room for."""
 NO_LIMIT = 2**62
 """An octet count that no usage reaches."""
 BOTH, DOWN, UP = 0, 1, 2

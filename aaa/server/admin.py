@@ -1,7 +1,6 @@
 """The engine's answers to the HTTP door: every method that billing_hooks may call, scoped by the caller's operator.
 
-Questions are answered from memory; lists work in slices, history is read off the loop; changes are answered when
-durable.
+Questions are answered from memory; lists work in slices, history is read off the loop. Changes: see admin_sync.
 """
 
 from __future__ import annotations
@@ -9,25 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 import msgspec
 
-from aaa.engine.decisions import facts_of
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
-from aaa.mapping import families
-from aaa.model.operations import Actor, Answer, Call, Operation, Result
-from aaa.model.records import ACTIVE, ENDED, DecisionRecord, ServiceRecord, SessionRecord
+from aaa.model.operations import Actor, Answer, Call
+from aaa.model.records import ACTIVE, ENDED, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
-from aaa.server import admin_see, views
+from aaa.server import admin_see, admin_sync, views
 from aaa.server.answers import missing, reply
 from aaa.server.metrics import Metrics
-from aaa.state.entities import apply_operation
 from aaa.state.store import ADDRESS_FACTS
-from policy.model import Attribute
 
 if TYPE_CHECKING:
     from aaa.server.main import Server
@@ -35,9 +31,8 @@ if TYPE_CHECKING:
 POSTURE_WINDOW_S = 30 * 86_400.0
 """How far back `nas message-authenticator` looks for requests that would break."""
 Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
-TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (admin_see.methods,)
+TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (admin_sync.methods, admin_see.methods)
 """Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""
-OPERATIONS_DECODER = msgspec.msgpack.Decoder(list[Operation])
 
 
 class Admin:
@@ -54,7 +49,6 @@ class Admin:
             "decision": self.decision,
             "sessions": self.sessions,
             "session": self.session,
-            "session_disconnect": self.session_disconnect,
             "leases": self.leases,
             "nas_list": self.nas_list,
             "nas_show": self.nas_show,
@@ -72,54 +66,15 @@ class Admin:
 
     def handle(self, call: Call) -> Answer | Awaitable[Answer]:
         """Answer one call; the RPC server sets the id."""
-        if call.method == "sync":
-            return self.sync(call.actor, OPERATIONS_DECODER.decode(call.args))
+        if call.method in ("sync", "sync_watch"):
+            return self._server.sync.answer(call, call.method == "sync_watch")
         method = self._methods.get(call.method)
         if method is None:
             return reply(501, {"error": "not_implemented", "detail": f"no method {call.method!r}"})
-        return method(call.actor, msgspec.msgpack.decode(call.args))
-
-    # Changes
-
-    def sync(self, actor: Actor, operations: list[Operation]) -> Awaitable[Answer]:
-        """Apply in order; the answer is given when all of it is durable."""
-        at = time.time()
-        results = []
-        for operation in operations:
-            result = self._refuse_attributes(operation) or apply_operation(self._store, operation, actor.operator, at)
-            results.append(result)
-        if self._store.moved_statics:
-            for problem in self._server.addresses.follow_statics():
-                self._server.log.warning("pool.static_address", problem)
-        durable: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        body = msgspec.json.encode({"results": results})
-
-        def settle() -> None:
-            if not durable.done():
-                durable.set_result(Answer(0, 200, body))
-
-        self._store.journal.when_durable(settle)
-        self._store.journal.flush()
-        return durable
-
-    def _refuse_attributes(self, operation: Operation) -> Result | None:
-        """Reply attributes that could never be sent are refused when they are pushed, not left out of an Accept."""
-        value = operation.value or {}
-        overrides = value.get("overrides")
-        where = [("$.attributes", value.get("attributes"))]
-        where += [("$.overrides.attributes", overrides.get("attributes"))] if isinstance(overrides, dict) else []
-        for field, pushed in where:
-            if not pushed:
-                continue
-            try:
-                attributes = msgspec.convert(pushed, list[Attribute])
-            except msgspec.ValidationError:
-                continue  # apply_operation names what is wrong with its form
-            problems = families.check_attributes(attributes, self._server.prepared.dictionary)
-            if problems:
-                detail = "; ".join(problems)
-                return Result(operation.kind, operation.id, "error", None, "invalid", detail, field)
-        return None
+        args = msgspec.msgpack.decode(call.args)
+        if call.key:
+            return self._server.sync.other(call, partial(method, call.actor, args))
+        return method(call.actor, args)
 
     # Entities
 
@@ -194,7 +149,7 @@ class Admin:
         at = time.time()
         record = self._server.decisions.of(service, at)
         decision = record.body
-        facts = facts_of(service, at)
+        facts = self._server.decisions.facts_of(service, at)
         fresh = at >= service.cycle_ends_at
         used = views.usage_view(0 if fresh else service.input_octets, 0 if fresh else service.output_octets)
         body: dict[str, Any] = {
@@ -283,29 +238,14 @@ class Admin:
             return session.service.subscriber.body.operator == actor.operator
         return session.nas.operator == actor.operator
 
-    def _session(self, actor: Actor, name: str) -> SessionRecord | None:
+    def visible_session(self, actor: Actor, name: str) -> SessionRecord | None:
+        """A session in memory that the actor may see."""
         session = self._store.sessions.get(int(name)) if name.isdigit() else None
         return session if session is not None and self._visible(actor, session) else None
 
     def session(self, actor: Actor, args: dict[str, Any]) -> Answer:
-        session = self._session(actor, args["id"])
+        session = self.visible_session(actor, args["id"])
         return missing("session", args["id"]) if session is None else reply(200, views.session_view(session))
-
-    def session_disconnect(self, actor: Actor, args: dict[str, Any]) -> Answer:
-        session = self._session(actor, args["id"])
-        if session is None:
-            return missing("session", args["id"])
-        if session.state != ACTIVE:
-            return reply(409, {"error": "not_live", "detail": f"session {session.id} is {views.STATES[session.state]}"})
-        if not self._server.disconnector.disconnect(session):
-            return reply(
-                409,
-                {
-                    "error": "cannot_disconnect",
-                    "detail": f"{session.nas.name} is not configured any more, or too many disconnects are in work",
-                },
-            )
-        return reply(202, {"status": "sent", "session_id": str(session.id), "nas": session.nas.name})
 
     async def leases(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """Who had an address or prefix, and when: live sessions from memory, ended ones from the history."""
@@ -385,7 +325,7 @@ class Admin:
 
     def _nas(self, name: str) -> dict[str, Any]:
         client = self._server.clients.by_name[name]
-        learned = [views.nas_view(nas) for nas in self._store.nases.values() if nas.client_name == name]
+        learned = [self._learned(nas) for nas in self._store.nases.values() if nas.client_name == name]
         return {
             "name": name,
             "address": list(client.config.address),
@@ -400,6 +340,11 @@ class Admin:
             "counters": dict(zip(COUNTERS, client.counters, strict=True)),
             "learned": learned,
         }
+
+    def _learned(self, nas: NasRecord) -> dict[str, Any]:
+        """What it was seen to send, and to honour."""
+        posture = self._server.network.posture(nas)
+        return views.nas_view(nas) | views.posture_view(posture)
 
     def nas_show(self, actor: Actor, args: dict[str, Any]) -> Answer:
         client = self._server.clients.by_name.get(args["name"])

@@ -257,10 +257,8 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
         session = SessionRecord(session_id, nas, find_service(store, record))
         session.adopted = not token
         session.service_session = record.service_session
-        if token and session.service is not None:
-            # The last decision made for the service is the one that its Accept carried.
-            session.decision = session.service.decision
-        told = session.decision.interim_interval_s if session.decision is not None else 0
+        decision = session.service.decision if token and session.service is not None else None
+        told = decision.interim_interval_s if decision is not None else 0
         session.interim_interval_s = told or store.interim_interval_s
         session.state = ACTIVE
         store.index_session(session)
@@ -278,6 +276,8 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
     if not is_past:
         supersede(store, session, record)
     store.opened.append(session)
+    # Only the first report's Class tells what the NAS runs it under: there may have been changes since.
+    store.begun.append((session, record.token_decision if record.status == START else 0))
     store.touch_session(session, WHOLE)
     return session
 
@@ -357,6 +357,7 @@ def reopen_session(store: Store, session: SessionRecord) -> None:
     session.terminate_cause = 0
     store.index_session(session)
     store.opened.append(session)
+    store.begun.append((session, 0))
     store.touch_session(session, WHOLE)
 
 

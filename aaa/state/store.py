@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, tzinfo
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -151,6 +151,9 @@ class Store:
         self.opened: list[SessionRecord] = []
         """Sessions whose first report came since the engine last looked; likewise `ended`."""
         self.ended: list[SessionRecord] = []
+        self.begun: list[tuple[SessionRecord, int]] = []
+        """Of the opened ones those that are new or live again, with the mark of the decision that the Accept carried
+        (DecisionRecord.id & DECISION_MARK); 0: unknown."""
         self.closing: deque[tuple[NasRecord, float, float, list[SessionRecord]]] = deque()
         """Restarts of NASes whose sessions are still to be closed: NAS, event time, arrival, sessions to look at."""
 
@@ -362,15 +365,15 @@ class Store:
 
     def emit(
         self, kind: str, subject: str, at: float, data: dict[str, Any], service: ServiceRecord | None = None,
-        operator: str = "",
+        operator: str = "", subscriber_id: str = "",
     ) -> int:
         """Record an event under the running cause; returns its number. It is told once its group is durable.
 
-        service: whose it is, which gives operator and subscriber; operator: for what belongs to no service.
+        service: whose it is, which gives operator and subscriber; those two: for what belongs to no service.
         """
         self.last_event += 1
         seq = self.last_event
-        subscriber_id = service_id = ""
+        service_id = ""
         if service is not None:
             service_id, subscriber_id = service.body.id, service.subscriber.body.id
             operator = service.subscriber.body.operator
@@ -537,7 +540,7 @@ class StoredAccount(msgspec.Struct, frozen=True, gc=False, array_like=True):
     cycle_ends_at: float
     charged_octets: int
     settled_octets: int
-    buckets: tuple[tuple[str, str, int, float, int], ...]
+    buckets: tuple[tuple[Literal["cycle", "roll_over", "top_up"], str, int, float, int], ...]
     told: tuple[int, ...]
     exhausted: bool
     bought: int

@@ -18,6 +18,7 @@ from aaa.state.entities import apply_operation
 from aaa.state.seal import Sealer
 from aaa.state.sessions import apply_accounting
 from aaa.state.store import Store
+from policy.rules import Policy
 
 AT = 1_700_000_000.0
 """14 November 2023: a cycle of a month ends 1 433 600 s later."""
@@ -37,11 +38,16 @@ class Site:
         self.store = Store(Sealer(bytes(32)))
         self.store.names = names or NameRules()
         self.store.journal.transport = Unwritten()
-        self.decisions = Decisions(self.store)
-        self.addresses = Addresses(self.store, pools)
+        self.pools = pools
         self.settings = AccessSettings(**settings)
-        self.authorizer = Authorizer(self.store, self.decisions, self.addresses, self.settings)
         self.revision = 0
+        self.build()
+
+    def build(self, policy: Policy | None = None) -> None:
+        """The engine on the store."""
+        self.decisions = Decisions(self.store, policy)
+        self.addresses = Addresses(self.store, self.pools)
+        self.authorizer = Authorizer(self.store, self.decisions, self.addresses, self.settings)
 
     def put(self, kind: str, name: str, **value: Any) -> None:
         """Push an entity, with a revision of its own."""
