@@ -13,6 +13,7 @@ import click
 from aaa.cli.backup import backup, restore
 from aaa.cli.door import Door, Refused, api_command, find_config
 from aaa.cli.entities import plan_group, service_group, subscriber_group
+from aaa.cli.freeradius import import_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
 from aaa.cli.output import print_fields, print_json
 from aaa.cli.probe import acct_test, auth_test
@@ -197,5 +198,6 @@ for group in (subscriber_group, service_group, plan_group, nas_group, session_gr
 cli.add_command(auth_test)
 cli.add_command(acct_test)
 cli.add_command(trace)
+cli.add_command(import_group)
 cli.add_command(backup)
 cli.add_command(restore)
