@@ -8,7 +8,7 @@ dropped, and the oldest that is kept is where a verification begins. Bodies hold
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -29,9 +29,7 @@ def entry_hash(previous: bytes, columns: tuple[Any, ...], body: str) -> bytes:
     return sha256(b"%b%b\n%b" % (previous, _encode(columns), body.encode())).digest()
 
 
-def append(
-    store: Store, at: float, action: str, kind: str, subject: str, body: str = "{}", operator: str = ""
-) -> int:
+def append(store: Store, at: float, action: str, kind: str, subject: str, body: str = "{}", operator: str = "") -> int:
     """Write an entry for a change under the running cause; returns its number, which the cause bears from now on.
 
     at: epoch seconds. body: JSON, {"before": …, "after": …} where something was changed. operator: whose it is.
@@ -46,14 +44,15 @@ def append(
     return seq
 
 
-def change_body(before: str, after: str, **more: Any) -> str:
-    """The body of a change. before, after: JSON text; "" for none."""
-    parts = [f'"{name}":{_encode(value).decode()}' for name, value in more.items() if value]
+def change_body(before: str, after: str, more: Mapping[str, Any] = {}) -> str:
+    """The body of a change. before, after: JSON text; "" for none. more: what else there is to tell."""
+    parts = []
     if before:
         parts.append(f'"before":{before}')
     if after:
         parts.append(f'"after":{after}')
-    return "{" + ",".join(parts) + "}"
+    parts += [f'"{name}":{_encode(value).decode()}' for name, value in more.items()]
+    return f"{{{','.join(parts)}}}"
 
 
 def verify(rows: Iterable[tuple[Any, ...]], previous: bytes | None = None) -> int | None:

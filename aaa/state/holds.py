@@ -108,7 +108,7 @@ def lift_holds(store: Store, service: ServiceRecord, holds: tuple[Hold, ...], at
     tell_state(store, service, before, at)
 
 
-def tell_state(store: Store, service: ServiceRecord, before: State, at: float, reason: str = "") -> None:
+def tell_state(store: Store, service: ServiceRecord, before: str, at: float, reason: str = "") -> None:
     """The effective state was `before`: tell where it is another now."""
     state = told_state(service)
     if state == before:
@@ -131,8 +131,8 @@ def set_tags(store: Store, service: ServiceRecord, tags: tuple[str, ...]) -> Non
     marks.tags = tags
     if not marks.holds and not marks.tags:
         service.marks = None
-    row = (service.no, msgspec.json.encode(tags).decode())
-    store.journal.append(Row.TAG, row)
+    row = (service.no, msgspec.json.encode(tags).decode()) if tags else None
+    store.journal.settle(Row.TAG, Row.TAG_DELETE, (service.no,), row)
     store.revise(service)
 
 

@@ -23,7 +23,7 @@ from aaa.model.records import DOWN, NO_LIMIT, UP, Account, ServiceRecord, Subscr
 from aaa.state.store import Store
 from policy import quota
 from policy.decide import cycle_bounds
-from policy.model import Exhausted, Purchase, QuotaFacts
+from policy.model import Exhausted, Plan, Purchase, QuotaFacts
 from policy.quota import Allowance, Bucket, Buckets
 
 OFFERING = ("active", "restricted", "suspended")
@@ -98,6 +98,11 @@ def account_key(service: ServiceRecord) -> tuple[str, str]:
         return "group", f"{owner.body.operator}/{owner.body.groups[0]}"
     # A subscriber of no group shares with itself.
     return ("service", str(service.no)) if shared == "service" else ("subscriber", str(owner.no))
+
+
+def is_shared(plan: Plan) -> bool:
+    """Whether a plan's balance is not the service's own."""
+    return plan.quota is not None and plan.quota.shared != "service"
 
 
 def counted_octets(service: ServiceRecord) -> int:
@@ -206,6 +211,18 @@ def set_mark(account: Account) -> None:
         account.next_mark = account.charged_octets + max(0, min(rooms))
 
 
+def restore(account: Account) -> None:
+    """Derive what a loaded account does not store. What plans say may have changed: the next look follows it."""
+    settled = quota.spend(account.buckets, account.charged_octets - account.settled_octets)
+    account.buckets, account.settled_octets = settled, account.charged_octets
+    account.offered_octets = quota.offered_octets(settled)
+    account.left_octets = quota.left_octets(settled)
+    account.changes_at = quota.first_change(settled, 0, account.cycle_ends_at)
+    account.offers = -1
+    account.alarm = 0
+    set_mark(account)
+
+
 def open_account(store: Store, service: ServiceRecord, at: float, silent: bool = True) -> Account:
     """Give a service its own account. silent: what was passed by now was told by who counted until now."""
     account = Account("service", str(service.no))
@@ -215,6 +232,13 @@ def open_account(store: Store, service: ServiceRecord, at: float, silent: bool =
     if silent:
         hush(account)
     return account
+
+
+def begin(store: Store, service: ServiceRecord, at: float) -> None:
+    """The plan has a quota from now on: what was used in the running cycle counts, and may have used it up."""
+    if service.account is None:
+        account = open_account(store, service, at, silent=False)
+        tell(store, account, service, at)
 
 
 def hush(account: Account) -> None:
@@ -471,4 +495,3 @@ def follow_subscriber(store: Store, subscriber: SubscriberRecord, at: float) -> 
     """A subscriber's groups have changed: its services draw from the accounts that they should draw from."""
     for service in subscriber.services:
         follow(store, service, at)
-

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import sqlite3
 import sys
 
 import msgspec
 
 from aaa.credential.verifier import Verifier
-from aaa.model.entities import Service, Subscriber
-from aaa.model.records import CredentialRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord, SubscriberRecord
-from aaa.state.store import CREDENTIALS_DECODER, Store, restore_facts, static_addresses
-from policy.model import Plan
+from aaa.limits import EVENTS_LOADED_COUNT
+from aaa.model.enforcement import Enforcement
+from aaa.model.entities import Hold, Service, Subscriber
+from aaa.model.events import Cause, Event, Timer
+from aaa.model.records import (
+    Account,
+    CredentialRecord,
+    DecisionRecord,
+    Marks,
+    NasRecord,
+    PlanRecord,
+    ServiceRecord,
+    SessionRecord,
+    SubscriberRecord,
+)
+from aaa.state import ledger
+from aaa.state.store import (
+    ACCOUNT_DECODER,
+    CREDENTIALS_DECODER,
+    ENFORCEMENT_DECODER,
+    Store,
+    StoredAccount,
+    restore_facts,
+    static_addresses,
+)
+from policy.model import Decision, Plan
+from policy.quota import Bucket
 
 KINDS = {kind: kind for kind in ("password", "mac", "circuit")}
 """One string object each."""
 DEFAULT_OPERATOR = Subscriber(0).operator
+DECISION = msgspec.json.Decoder(Decision)
+CAUSE = msgspec.json.Decoder(Cause)
+TIMER = msgspec.json.Decoder(Timer)
 
 
 def load(store: Store, db: sqlite3.Connection, at: float) -> None:
     """Fill an empty store. Raises StoreError when the sealing key is not the one the store was written with."""
     load_entities(store, db, at)
+    load_marks(store, db)
+    load_accounts(store, db, at)
     load_sessions(store, db)
+    load_enforcements(store, db)
+    load_log(store, db)
+    load_inventory(store, db)
     store.lease_rows = db.execute(
         "SELECT pool, address, service, slot, session, bound_at, released_at FROM lease"
     ).fetchall()
@@ -60,6 +93,8 @@ def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
         services[body.id] = by_no[no] = record
         owner.services = (*owner.services, record)
         plan.services += 1
+        for name in body.add_ons:
+            store.add_on_uses[name] = store.add_on_uses.get(name, 0) + 1
         if body.static_ip is not None or body.static_prefix is not None:
             store.keep_statics(record, [], static_addresses(body))
         if credentials is not None:
@@ -70,6 +105,9 @@ def load_entities(store: Store, db: sqlite3.Connection, at: float) -> None:
         if service is not None:
             service.cycle_starts_at, service.cycle_ends_at = starts, ends
             service.input_octets, service.output_octets = input_octets, output_octets
+    for name, uses in store.add_on_uses.items():
+        if name in store.plans:
+            store.plans[name].add_on_uses = uses
     for kind, entity_id, revision in db.execute("SELECT kind, id, revision FROM tombstone"):
         store.tombstones[kind, entity_id] = revision
     tables = ("plan", "subscriber", "service", "nas")
@@ -95,6 +133,138 @@ def load_credentials(store: Store, record: ServiceRecord, text: str, operator: s
     record.credentials = tuple(made)
 
 
+def load_marks(store: Store, db: sqlite3.Connection) -> None:
+    """Holds and tags."""
+    decode = msgspec.json.Decoder(Hold).decode
+    for service_no, _, body in db.execute("SELECT service, cause, body FROM hold ORDER BY service, cause"):
+        service = store.services_by_no.get(service_no)
+        if service is not None:
+            hold = decode(body)
+            marks_of(service).holds += (hold,)
+            if hold.until is not None:
+                heapq.heappush(store.hold_ends, (hold.until, service_no, hold.cause))
+    for service_no, text in db.execute("SELECT service, tags FROM tag"):
+        service = store.services_by_no.get(service_no)
+        if service is not None:
+            marks_of(service).tags = tuple(msgspec.json.decode(text, type=list[str]))
+
+
+def marks_of(service: ServiceRecord) -> Marks:
+    """A service's marks, made where it has none."""
+    if service.marks is None:
+        service.marks = Marks()
+    return service.marks
+
+
+def load_accounts(store: Store, db: sqlite3.Connection, at: float) -> None:
+    """Balances; services join those that they share."""
+    kept: dict[str, Account] = {}
+    for key, text in db.execute("SELECT key, body FROM account"):
+        kind, _, name = key.partition("/")
+        account = Account(kind, name)
+        restore_account(account, ACCOUNT_DECODER.decode(text))
+        if kind != "service":
+            kept[key] = account
+            continue
+        service = store.services_by_no.get(int(name))
+        if service is not None and service.plan.metered and ledger.account_key(service) == (kind, name):
+            account.members.append(service)
+            service.account = account
+            ledger.restore(account)
+    if not any(ledger.is_shared(plan.body) for plan in store.plans.values()):
+        return
+    for service in store.services.values():
+        if ledger.is_shared(service.plan.body):
+            kind, name = ledger.account_key(service)
+            found = kept.get(f"{kind}/{name}")
+            if found is None:
+                ledger.follow(store, service, at)
+                continue
+            store.accounts[f"{kind}/{name}"] = found
+            found.members.append(service)
+            service.account = found
+    for account in kept.values():
+        account.members.sort(key=lambda member: member.no)
+        if account.members:
+            ledger.restore(account)
+
+
+def restore_account(account: Account, stored: StoredAccount) -> None:
+    """Fill an account from its row."""
+    account.cycle_starts_at, account.cycle_ends_at = stored.cycle_starts_at, stored.cycle_ends_at
+    account.charged_octets, account.settled_octets = stored.charged_octets, stored.settled_octets
+    account.buckets = tuple(Bucket(*each) for each in stored.buckets)
+    account.told, account.exhausted, account.bought = stored.told, stored.exhausted, stored.bought
+    account.known = stored.known
+
+
+def load_enforcements(store: Store, db: sqlite3.Connection) -> None:
+    """The open ones, with the sessions and decisions they are about, where there still are any.
+
+    A CoA may have been under way: what such a session runs under is unknown from here on.
+    """
+    (store.last_enforcement,) = db.execute("SELECT coalesce(max(id), 0) FROM enforcement").fetchone()
+    rows = db.execute(
+        "SELECT id, session, service, state, operator, body FROM enforcement"
+        " WHERE state IN ('pending', 'sent', 'waiting') ORDER BY id"
+    ).fetchall()
+    for number, session_id, service_no, state, operator, text in rows:
+        stored = ENFORCEMENT_DECODER.decode(text)
+        session = store.sessions.get(session_id)
+        # The receipt names the NAS; of a session that is gone nothing else is needed.
+        about = session or SessionRecord(session_id, NasRecord(0, stored.nas, stored.nas), None)
+        enforcement = Enforcement(number, about, stored.action, stored.created_at)
+        enforcement.session, enforcement.nas, enforcement.operator = session, stored.nas, operator
+        enforcement.service_no, enforcement.service_id = service_no, stored.service_id
+        enforcement.state, enforcement.reason, enforcement.cause = state, stored.reason, stored.cause
+        enforcement.attempts, enforcement.log = stored.attempts, list(stored.log)
+        enforcement.due_at, enforcement.urgent, enforcement.told = stored.due_at, stored.urgent, stored.told
+        enforcement.desired = load_decision(store, db, stored.desired)
+        store.enforcements[number] = enforcement
+        if session is not None:
+            session.enforcement = enforcement
+            if stored.action == "coa":
+                session.decision = None
+
+
+def load_decision(store: Store, db: sqlite3.Connection, decision_id: int) -> DecisionRecord | None:
+    """A stored decision; None for one that an older version of this server wrote in another form."""
+    found = store.loaded_decisions.get(decision_id)
+    if found is None and decision_id:
+        row = db.execute("SELECT body FROM decision WHERE id = ?", (decision_id,)).fetchone()
+        if row is None:
+            return None
+        store.stored_decisions.add(decision_id)
+        with contextlib.suppress(msgspec.ValidationError):
+            found = store.loaded_decisions[decision_id] = DecisionRecord(DECISION.decode(row[0]), decision_id)
+    return found
+
+
+def load_log(store: Store, db: sqlite3.Connection) -> None:
+    """The newest events, the timers, and the end of the audit log."""
+    rows = db.execute(
+        "SELECT seq, at, type, subject, body, operator, subscriber, service, cause FROM event"
+        " ORDER BY seq DESC LIMIT ?",
+        (EVENTS_LOADED_COUNT,),
+    ).fetchall()
+    for seq, at, kind, subject, body, operator, subscriber, service, cause in reversed(rows):
+        data = msgspec.json.decode(body)
+        why = CAUSE.decode(cause)
+        store.events.append(Event(seq, at, kind, subject, data, operator, subscriber, service, why))
+    store.last_event = store.durable_event = rows[0][0] if rows else 0
+    for (body,) in db.execute("SELECT body FROM timer ORDER BY id"):
+        timer = TIMER.decode(body)
+        store.timers[timer.id] = timer
+        store.last_timer = timer.id
+    newest = db.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    if newest is not None:
+        store.last_audit, store.audit_hash = newest[0], bytes(newest[1])
+
+
+def load_inventory(store: Store, db: sqlite3.Connection) -> None:
+    """SIMs, numbers, ranges and devices."""
+
+
 def load_sessions(store: Store, db: sqlite3.Connection) -> None:
     """NASes, live sessions, and those that ended lately."""
     nases = {}
@@ -113,7 +283,7 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         session.key, session.user_name = row[3], row[4]
         session.state = row[6]
         session.started_at, session.updated_at, session.heard_at, session.ended_at = row[7:11]
-        restore_facts(session, row[5])
+        session.decision = load_decision(store, db, restore_facts(session, row[5]))
         session.terminate_cause, session.ended_by_nas = row[11], bool(row[12])
         session.session_time_s, session.input_octets, session.output_octets = row[13:16]
         session.raw_input, session.raw_output = row[16:18]
@@ -128,4 +298,3 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         "SELECT max(coalesce((SELECT max(id) FROM session), 0), coalesce((SELECT max(id) FROM session_history), 0))"
     ).fetchone()
     store.session_ids.last = newest
-    (store.last_event,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()

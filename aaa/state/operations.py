@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,19 @@ class Refused(Exception):
         self.error = error
         self.detail = detail
         self.field = field
+
+
+class Change(NamedTuple):
+    """What an operation did, for its answer and the audit log. Texts are JSON without secrets; "": nothing there."""
+
+    revision: int
+    """The stored one."""
+    before: str = ""
+    after: str = ""
+    operator: str = ""
+    """Whose it is."""
+    more: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    """What else the log tells: names of credentials, a reason."""
 
 
 class Settled(Exception):

@@ -16,14 +16,20 @@ import msgspec
 from aaa.limits import RECENT_KEYS_MAX, RECENT_SLICE_COUNT
 from aaa.state.schema import STATEMENTS, Row
 
-DEFERRED = {int(Row.USAGE): 0, int(Row.SESSION): 0, int(Row.SESSION_COUNTERS): -1}
+DEFERRED = {int(Row.USAGE): 0, int(Row.ACCOUNT): 0, int(Row.SESSION): 0, int(Row.SESSION_COUNTERS): -1}
 """Kinds that are logged first, with the position of the key in their rows. Applied in this order."""
-SESSION, COUNTERS, USAGE = int(Row.SESSION), int(Row.SESSION_COUNTERS), int(Row.USAGE)
-SUPERSEDED = {int(Row.SESSION_FORGET): (SESSION, COUNTERS), int(Row.USAGE_DELETE): (USAGE,)}
+SESSION, COUNTERS = int(Row.SESSION), int(Row.SESSION_COUNTERS)
+USAGE, ACCOUNT = int(Row.USAGE), int(Row.ACCOUNT)
+SUPERSEDED = {
+    int(Row.SESSION_FORGET): (SESSION, COUNTERS),
+    int(Row.USAGE_DELETE): (USAGE,),
+    int(Row.ACCOUNT_DELETE): (ACCOUNT,),
+}
 """Kinds that end a key, with the kinds whose rows of that key are void from then on."""
 LOGGED = {*DEFERRED, *SUPERSEDED}
 
 Rows = list[list[Any]]
+Key = int | str
 GROUPS = msgspec.msgpack.Decoder(list[tuple[int, Rows]])
 
 
@@ -34,14 +40,14 @@ class Recent:
         """keys_max: keys that make a fold due. slice_count: keys that one call of fold() writes."""
         self._keys_max = keys_max
         self._slice_count = slice_count
-        self.rows: dict[int, dict[int, list[Any]]] = {kind: {} for kind in DEFERRED}
+        self.rows: dict[int, dict[Any, list[Any]]] = {kind: {} for kind in DEFERRED}
         self.seq = 0
         """Of the newest row of the log."""
-        self._work: list[tuple[int, int]] = []
+        self._work: list[tuple[int, Key]] = []
         """(kind, key) still to be written in this fold, last first."""
         self._cut = 0
         """The log up to here is in the tables when the work is done; 0: no fold is under way."""
-        self._written: list[tuple[int, int]] = []
+        self._written: list[tuple[int, Key]] = []
 
     @property
     def folding(self) -> bool:
@@ -67,7 +73,7 @@ class Recent:
                 for row in rows:
                     self.rows[void].pop(row[0], None)
 
-    def write_keys(self, db: sqlite3.Connection, kinds: Iterable[int], keys: Iterable[int]) -> None:
+    def write_keys(self, db: sqlite3.Connection, kinds: Iterable[int], keys: Iterable[Key]) -> None:
         """Write what is known of some keys to the tables now; it stays remembered."""
         keys = list(keys)
         for kind in kinds:
@@ -104,7 +110,7 @@ class Recent:
         """Fold what is known now; rows that come meanwhile stay for the next fold, or go along."""
         # A session's row and its counters, which update it, belong into one slice: sorted by key first.
         sessions = sorted({*self.rows[SESSION], *self.rows[COUNTERS]}, reverse=True)
-        self._work = [(USAGE, key) for key in sorted(self.rows[USAGE], reverse=True)]
+        self._work = [(kind, key) for kind in (ACCOUNT, USAGE) for key in sorted(self.rows[kind], reverse=True)]
         self._work += [(kind, key) for key in sessions for kind in (COUNTERS, SESSION)]
         self._cut = self.seq
 

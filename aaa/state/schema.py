@@ -131,6 +131,7 @@ class Row(IntEnum):
     NUMBER_RANGE_DELETE = 38
     DEVICE = 39
     DEVICE_DELETE = 40
+    TAG_DELETE = 41
 
 
 class History(IntEnum):
@@ -190,6 +191,7 @@ STATEMENTS: dict[Row, str] = {
     Row.HOLD: "INSERT OR REPLACE INTO hold VALUES (?, ?, ?)",
     Row.HOLD_DELETE: "DELETE FROM hold WHERE service = ? AND cause = ?",
     Row.TAG: "INSERT OR REPLACE INTO tag VALUES (?, ?)",
+    Row.TAG_DELETE: "DELETE FROM tag WHERE service = ?",
     Row.DECISION: "INSERT OR IGNORE INTO decision VALUES (?, ?)",
     Row.ENFORCEMENT: "INSERT OR REPLACE INTO enforcement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     Row.TIMER: "INSERT OR REPLACE INTO timer VALUES (?, ?, ?)",
