@@ -5,6 +5,7 @@ Rates are bit/s, traffic is octets, durations are seconds, moments are epoch sec
 """
 
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
@@ -105,6 +106,15 @@ class Window(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_def
     days: tuple[Day, ...] = DAYS
     zone: str = ""
     """IANA time zone; "": the policy's."""
+
+    def __post_init__(self) -> None:
+        if self.start == "24:00":
+            raise ValueError('a window starts at "00:00", not "24:00"')
+        if self.zone:
+            try:
+                ZoneInfo(self.zone)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                raise ValueError(f'"{self.zone}" is no time zone; give one such as "Europe/Berlin"') from None
 
 
 class Tier(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
