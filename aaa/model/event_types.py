@@ -73,14 +73,17 @@ _SESSION: Final = (
 _SIM: Final = (
     _field("state", str, "stock, assigned, activated, suspended or retired"),
     _field("previous_state", str, "the state before"),
-    _maybe("imsi", str, "of the SIM"),
+    _field("imsi", str, "of the SIM"),
     _maybe("msisdn", str, "of the SIM"),
+    _maybe("replaces", str, "ICCID of the SIM that it takes over from"),
+    _maybe("reason", str, "as it was given"),
 )
 _NUMBER: Final = (
     _field("state", str, "available, reserved, assigned, active or quarantined"),
     _field("previous_state", str, "the state before"),
     _maybe("range", str, "id of the number range"),
     _maybe("until", float, "when a reservation or quarantine ends"),
+    _maybe("reason", str, "as it was given"),
 )
 _PAYMENT: Final = (
     _field("payment", str, "name of the [[payment]] entry"),
@@ -203,7 +206,9 @@ _TYPES: Final = (
     EventType("sim.stocked", "SIM", "A SIM is back in stock.", _SIM),
     EventType("sim.retired", "SIM", "A SIM will never be used again.", _SIM),
     EventType("sim.replaced", "SIM", "A service goes on with another SIM.", (
-        *_SIM, _field("replaced_by", str, "ICCID of the new SIM"),
+        *_SIM,
+        _field("replaced_by", str, "ICCID of the new SIM"),
+        _field("new_imsi", str, "of the new SIM"),
     )),
     EventType("number.reserved", "number", "A number is kept for somebody.", _NUMBER),
     EventType("number.assigned", "number", "A number was given to a service.", _NUMBER),
@@ -228,6 +233,12 @@ _TYPES: Final = (
         _field("event_type", str, "its type"),
         _field("attempts", int, "deliveries tried"),
         _field("error", str, "how the last one ended"),
+    )),
+    EventType("webhook.gap", "webhook", "A webhook was behind for longer than events are kept; it goes on with the"
+        " oldest.", (
+        _field("webhook", str, "name of the [[webhook]] entry"),
+        _field("after", int, "the last event that it had looked at"),
+        _field("oldest", int, "the event that it goes on with"),
     )),
     EventType("payment.received", SERVICE, "A payment provider has reported a payment: holds are lifted.", (
         *_PAYMENT,

@@ -75,6 +75,9 @@ class Sim(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     batch: Batch = ""
     """Under which it was delivered."""
 
+    def __repr__(self) -> str:
+        return f"Sim({self.iccid})"
+
 
 class Number(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """A number: of a range, or by itself. One that a SIM has follows the SIM."""

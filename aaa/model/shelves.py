@@ -213,7 +213,7 @@ class DigitIndex:
         """The place of the record with this identity; EMPTY: there is none. head: 0 but for ICCIDs."""
         slot = spread(head, tail) & self.mask
         while True:
-            no = self.slots[slot]
+            no: int = self.slots[slot]
             if no == EMPTY:
                 return EMPTY
             if no != GONE and self.is_at(no, head, tail):

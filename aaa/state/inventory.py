@@ -1,0 +1,963 @@
+"""SIMs, numbers, number ranges and devices as a fold over sync operations.
+
+A SIM, its number and its service move together: what a step of a SIM means for its number stands in NUMBER_OF_SIM, what
+the end of a service means for its SIMs in WITHOUT_SERVICE. An operation is checked whole before anything changes.
+Deterministic.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from aaa.credential.identity import parse_mac
+from aaa.credential.milenage import derive_opc
+from aaa.credential.verifier import CredentialError
+from aaa.limits import DEADLINES_SLICE_COUNT
+from aaa.model.entities import Moment
+from aaa.model.events import Cause
+from aaa.model.inventory import (
+    NUMBER_TRANSITIONS,
+    QUARANTINE_S,
+    RESERVATION_S,
+    SIM_TRANSITIONS,
+    Device,
+    Number,
+    NumberRange,
+    NumberState,
+    NumberTransition,
+    Sim,
+    SimReplacement,
+    SimState,
+    SimTransition,
+)
+from aaa.model.operations import Operation
+from aaa.model.records import ServiceRecord
+from aaa.model.shelves import DeviceRecord, Inventory, NumberRecord, RangeRecord, SimRecord, pack, unpack
+from aaa.state.operations import (
+    Change,
+    Refused,
+    bury,
+    check_scope,
+    delete_revision,
+    deletes,
+    exhume,
+    settle,
+    value_of,
+)
+from aaa.state.schema import Row
+from aaa.state.store import Store
+
+DEFAULT_OPERATOR: Final = "default"
+
+NUMBER_OF_SIM: Final[dict[SimState, NumberState]] = {
+    "stock": "assigned",
+    "assigned": "assigned",
+    "activated": "active",
+    "suspended": "active",
+    "retired": "quarantined",
+}
+"""State of a SIM's number; one that is active stays so until it is given up."""
+
+WITHOUT_SERVICE: Final[dict[SimState, SimState]] = {
+    "stock": "stock",
+    "assigned": "stock",
+    "activated": "suspended",
+    "suspended": "suspended",
+    "retired": "retired",
+}
+"""State of a SIM whose service ends or is taken from it. It keeps its number until it is retired."""
+
+SIM_EVENTS: Final[dict[SimState, str]] = {
+    "stock": "sim.stocked",
+    "assigned": "sim.assigned",
+    "activated": "sim.activated",
+    "suspended": "sim.suspended",
+    "retired": "sim.retired",
+}
+NUMBER_EVENTS: Final[dict[NumberState, str]] = {
+    "available": "number.available",
+    "reserved": "number.reserved",
+    "assigned": "number.assigned",
+    "active": "number.activated",
+    "quarantined": "number.quarantined",
+}
+TIME: Final = Cause("time")
+
+
+def refuse_step(what: str, old: str, new: str, table: dict[Any, tuple[Any, ...]]) -> None:
+    """Refuse what the life cycle does not have, naming what it has."""
+    if new != old and new not in table[old]:
+        allowed = ", ".join(table[old]) or "none"
+        raise Refused("invalid_transition", f"{what}: {old} -> {new} is impossible; allowed: {allowed}", "$.state")
+
+
+T = TypeVar("T")
+
+
+def read(operation: Operation, shape: type[T]) -> T:
+    """The value of a transition or replacement."""
+    value = operation.value or {}
+    if operation.revision is not None:
+        value = {**value, "revision": operation.revision}
+    try:
+        return msgspec.convert(value, shape, builtin_types=(datetime,))
+    except msgspec.ValidationError as error:
+        detail, _, path = str(error).partition(" - at `")
+        raise Refused("invalid", detail, path.rstrip("`") or "$") from None
+
+
+def refuse_op(operation: Operation) -> None:
+    """Refuse what a kind does not know."""
+    raise Refused("invalid", f"{operation.op} is not possible for a {operation.kind}", "$.op")
+
+
+def epoch(moment: Moment) -> float:
+    """Epoch seconds. Raises Refused for a moment without a zone."""
+    if not isinstance(moment, datetime):
+        return float(moment)
+    if moment.tzinfo is None:
+        raise Refused("invalid", "a time needs a zone, as in 2026-05-01T12:00:00Z", "$.until")
+    return moment.timestamp()
+
+
+def operator_of(service: ServiceRecord) -> str:
+    return service.subscriber.body.operator
+
+
+def find_service(store: Store, service_id: str | None, scope: str | None) -> ServiceRecord | None:
+    """The service that equipment is tied to. Raises Refused where there is none that the caller may see."""
+    if service_id is None:
+        return None
+    service = store.services.get(service_id)
+    if service is None or scope not in (None, operator_of(service)):
+        raise Refused("missing_reference", f"no service {service_id!r}", "$.service_id")
+    if service.body.state == "terminated":
+        raise Refused("missing_reference", f"service {service_id!r} is terminated", "$.service_id")
+    return service
+
+
+def owner_of(
+    stored: str | None, pushed: str | None, service: ServiceRecord | None, scope: str | None, default: str | None = None
+) -> str:
+    """Whose equipment is. Raises Refused where the caller, or the service, is another operator's."""
+    owner = pushed or stored or default or (operator_of(service) if service is not None else scope or DEFAULT_OPERATOR)
+    check_scope(scope, owner)
+    if service is not None and operator_of(service) != owner:
+        raise Refused("missing_reference", f"operator {owner!r} has no service {service.body.id!r}", "$.service_id")
+    return sys.intern(owner)
+
+
+def link(record: SimRecord | NumberRecord | DeviceRecord, service: ServiceRecord | None) -> None:
+    """Tie a record to a service instead of the one it was tied to."""
+    old = record.service
+    if old is service:
+        return
+    if old is not None:
+        old.equipment = tuple(each for each in old.equipment if each is not record)
+    record.service = service
+    if service is not None:
+        service.equipment = (*service.equipment, record)
+
+
+def release_equipment(store: Store, service: ServiceRecord, at: float) -> None:
+    """A service ends: its SIMs go to stock or are suspended, its own numbers rest, its devices belong to nobody."""
+    for record in service.equipment:
+        if isinstance(record, SimRecord):
+            move_sim(store, record, WITHOUT_SERVICE[record.state], None, record.number, at, "its service has ended")
+        elif isinstance(record, NumberRecord):
+            give_up_number(store, record, at)
+        else:
+            link(record, None)
+            record.body.service_id = None
+            keep_device(store, record)
+
+
+# SIMs
+
+
+def apply_sim(store: Store, operation: Operation, scope: str | None, at: float) -> int:
+    record = store.inventory.sim(operation.id)
+    stored = record.revision if record is not None else None
+    check_scope(scope, record.operator if record is not None else None)
+    if deletes(operation):
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            drop_sim(store, record, at)
+        bury(store, "sim", operation.id, revision)
+        return revision
+    if operation.op == "replace":
+        return replace_sim(store, operation, record, scope, at)
+    if operation.op == "transition":
+        return step_sim(store, operation, record, scope, at)
+    if operation.op not in ("put", "patch", "repair"):
+        refuse_op(operation)
+    body: Sim = value_of(operation, patched_sim(operation, record), Sim, "iccid")
+    keys = read_keys(body)
+    same = record is not None and is_same_sim(record, body, keys)
+    settle(store, "sim", operation.id, body.revision, stored, same, operation.op == "repair")
+    return change_sim(store, record, operation.id, body, keys, scope, at)
+
+
+def patched_sim(operation: Operation, record: SimRecord | None) -> Sim | None:
+    """What a patch is merged into: without what a step to another state changes by itself."""
+    if record is None:
+        return None
+    body = sim_body(record)
+    if operation.op == "patch":
+        body.state = None
+        state = (operation.value or {}).get("state")
+        if state in ("stock", "retired"):
+            body.service_id = None
+        if state == "retired":
+            body.msisdn = None
+    return body
+
+
+def step_sim(store: Store, operation: Operation, record: SimRecord | None, scope: str | None, at: float) -> int:
+    """A transition: like a patch, but that it may leave billing's revision as it is."""
+    step = read(operation, SimTransition)
+    if record is None:
+        raise Refused("not_found", f"no sim {operation.id!r}")
+    if step.revision is not None:
+        settle(store, "sim", operation.id, step.revision, record.revision, False)
+    body = sim_body(record)
+    body.revision = record.revision if step.revision is None else step.revision
+    body.state = step.state
+    body.service_id = step.service_id or (None if step.state in ("stock", "retired") else body.service_id)
+    body.msisdn = step.msisdn or (None if step.state == "retired" else body.msisdn)
+    return change_sim(store, record, operation.id, body, None, scope, at, step.reason)
+
+
+def change_sim(
+    store: Store, record: SimRecord | None, iccid: str, body: Sim, keys: bytes | None, scope: str | None, at: float,
+    reason: str = "",
+) -> int:  # fmt: skip
+    """Make a SIM what a push asks for. Raises Refused, and changes nothing, where it cannot be."""
+    inventory = store.inventory
+    service = find_service(store, body.service_id, scope)
+    owner = owner_of(record.operator if record is not None else None, body.operator, service, scope)
+    state = sim_state(record.state if record is not None else None, body.state, service is not None)
+    if state == "retired" and body.msisdn is not None:
+        raise Refused("invalid", "a retired SIM has no number", "$.msisdn")
+    if record is not None:
+        if owner != record.operator and (record.service is not None or record.number is not None):
+            raise Refused("invalid", "a SIM with a service or a number stays with its operator", "$.operator")
+        if body.imsi != record.imsi and record.state not in ("stock", "assigned"):
+            raise Refused("invalid", "the IMSI of a SIM that is in use stays; replace the SIM", "$.imsi")
+    if state != "retired":
+        other = inventory.sim_of_imsi(body.imsi)
+        if other is not None and other is not record:
+            name = f"SIM {other.iccid}" if scope in (None, other.operator) else "another SIM"
+            raise Refused("duplicate_imsi", f"{name} has this IMSI", "$.imsi")
+    number = None
+    if body.msisdn is not None:
+        number = find_number(store, body.msisdn, record, service, owner, scope)
+    is_new = record is None
+    if record is None:
+        exhume(store, "sim", iccid)
+        record = SimRecord(inventory.sims.next_place(), iccid, body.imsi, owner)
+        inventory.sims.place(record, record.no)
+        inventory.sims_by_iccid.add(record.no, record.iccid_head, record.iccid_tail)
+        if state != "retired":
+            inventory.sims_by_imsi.add(record.no, 0, record.packed_imsi)
+        record.sqn = body.sqn
+    elif body.imsi != record.imsi:
+        inventory.sims_by_imsi.remove(0, record.packed_imsi)
+        record.packed_imsi = pack(body.imsi)
+        if state != "retired":
+            inventory.sims_by_imsi.add(record.no, 0, record.packed_imsi)
+    record.revision = body.revision
+    record.operator = owner
+    record.batch = sys.intern(body.batch)
+    record.amf = int(body.amf, 16)
+    if keys is not None:
+        record.keys = keys
+    if body.msisdn is not None and number is None:
+        number = new_number(store, body.msisdn, owner)
+    if is_new:
+        data = sim_data(record, "", state)
+        if number is not None:
+            data["msisdn"] = number.msisdn
+        store.emit("sim.created", iccid, at, data, service, owner)
+    move_sim(store, record, state, service, number, at, reason, is_new)
+    return record.revision
+
+
+def sim_state(old: SimState | None, wanted: SimState | None, has_service: bool) -> SimState:
+    """The state that a push leads to. Raises Refused for an impossible step, or a state that does not go with it."""
+    if wanted is None:
+        if not has_service:
+            return "stock" if old is None else WITHOUT_SERVICE[old]
+        wanted = "assigned" if old in (None, "stock") else old
+    if old is not None:
+        refuse_step("a SIM", old, wanted, SIM_TRANSITIONS)
+    if has_service and wanted in ("stock", "retired"):
+        raise Refused("invalid", f"a SIM that is {wanted} has no service", "$.service_id")
+    if not has_service and wanted in ("assigned", "activated"):
+        raise Refused("missing_reference", f"a SIM that is {wanted} needs a service", "$.service_id")
+    return wanted
+
+
+def move_sim(
+    store: Store, record: SimRecord, state: SimState, service: ServiceRecord | None, number: NumberRecord | None,
+    at: float, reason: str = "", is_new: bool = False, more: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Give a SIM its state, service and number, which were checked; tell what changed; its row is owed."""
+    old_state, old_service, old_number = record.state, record.service, record.number
+    if state == "retired" and old_state != "retired" and not is_new:
+        store.inventory.sims_by_imsi.remove(0, record.packed_imsi)
+    record.state = state
+    link(record, service)
+    if number is not old_number:
+        record.number = None
+        if old_number is not None:
+            old_number.sim = None
+            give_up_number(store, old_number, at)
+        record.number = number
+    moved = service is not old_service and service is not None
+    if (state != old_state and not (is_new and state == "stock")) or moved:
+        kind = SIM_EVENTS[state] if state != old_state else "sim.assigned"
+        data = sim_data(record, "" if is_new else old_state, state) | (more or {})
+        if (told := number or old_number) is not None:
+            data["msisdn"] = told.msisdn
+        if reason:
+            data["reason"] = reason
+        store.emit(kind, record.iccid, at, data, service or old_service, record.operator)
+    if number is not None:
+        if number.sim is not record:
+            number.sim = record
+            link(number, None)
+        wanted = NUMBER_OF_SIM[state]
+        move_number(store, number, "active" if number.state == "active" else wanted, at)
+    keep_sim(store, record)
+
+
+def replace_sim(store: Store, operation: Operation, old: SimRecord | None, scope: str | None, at: float) -> int:
+    """One step: the new SIM takes service, number and state; the old one is retired."""
+    replacement = read(operation, SimReplacement)
+    if old is None:
+        raise Refused("not_found", f"no sim {operation.id!r}")
+    if replacement.revision is not None:
+        settle(store, "sim", operation.id, replacement.revision, old.revision, False)
+    new = store.inventory.sim(replacement.iccid)
+    if new is None or new.operator != old.operator:
+        raise Refused("missing_reference", f"no sim {replacement.iccid!r}", "$.iccid")
+    if old.service is None or old.state not in ("assigned", "activated", "suspended"):
+        raise Refused("invalid_transition", f"a SIM that is {old.state} and has no service cannot be replaced", "$")
+    if new.state != "stock":
+        raise Refused("invalid_transition", f"the new SIM is {new.state}; it needs to be in stock", "$.iccid")
+    state, service, number = old.state, old.service, old.number
+    if replacement.revision is not None:
+        old.revision = replacement.revision
+    data = sim_data(old, state, "retired") | {"replaced_by": new.iccid, "new_imsi": new.imsi}
+    if number is not None:
+        data["msisdn"] = number.msisdn
+        number.sim = old.number = None
+    if replacement.reason:
+        data["reason"] = replacement.reason
+    store.inventory.sims_by_imsi.remove(0, old.packed_imsi)
+    old.state = "retired"
+    link(old, None)
+    keep_sim(store, old)
+    store.emit("sim.replaced", old.iccid, at, data, service, old.operator)
+    move_sim(store, new, state, service, number or new.number, at, more={"replaces": old.iccid})
+    return old.revision
+
+
+def drop_sim(store: Store, record: SimRecord, at: float) -> None:
+    """Delete a SIM that nobody uses."""
+    if record.state not in ("stock", "retired"):
+        raise Refused("in_use", f"this SIM is {record.state}; retire it first")
+    inventory = store.inventory
+    if (number := record.number) is not None:
+        number.sim = record.number = None
+        give_up_number(store, number, at)
+    inventory.sims_by_iccid.remove(record.iccid_head, record.iccid_tail)
+    if record.state != "retired":
+        inventory.sims_by_imsi.remove(0, record.packed_imsi)
+    inventory.sims.take(record.no, again=False)
+    store.journal.append(Row.SIM_DELETE, (record.no,))
+    # A place never comes back, though the last row is gone: what was sealed is bound to it.
+    store.journal.append(Row.META, (LAST_SIM, str(len(inventory.sims.records) - 1)))
+
+
+LAST_SIM: Final = "last_sim"
+
+
+def read_keys(body: Sim) -> bytes | None:
+    """K and OPc of a push, which are then forgotten in it; None: it has none. Raises Refused for half of them."""
+    ki, opc, op = body.ki, body.opc, body.op
+    body.ki = body.opc = body.op = None
+    if ki is None and opc is None and op is None:
+        return None
+    if ki is None:
+        raise Refused("invalid", "needed with opc or op", "$.ki")
+    if (opc is None) == (op is None):
+        raise Refused("invalid", "exactly one of opc and op is needed with ki", "$.opc")
+    k = bytes.fromhex(ki)
+    return k + (bytes.fromhex(opc) if opc is not None else derive_opc(k, bytes.fromhex(op or "")))
+
+
+def is_same_sim(record: SimRecord, body: Sim, keys: bytes | None) -> bool:
+    """Whether a push repeats what is stored."""
+    stored = sim_body(record)
+    return (
+        (keys is None or keys == record.keys)
+        and (stored.imsi, stored.msisdn, stored.service_id) == (body.imsi, body.msisdn, body.service_id)
+        and (stored.amf, stored.batch) == (body.amf.upper(), body.batch)
+        and body.state in (None, stored.state)
+        and body.operator in (None, stored.operator)
+    )
+
+
+def sim_body(record: SimRecord) -> Sim:
+    """A SIM as it could be pushed, without secrets."""
+    return Sim(
+        revision=record.revision,
+        imsi=record.imsi,
+        iccid=record.iccid,
+        amf=f"{record.amf:04X}",
+        sqn=record.sqn,
+        msisdn=None if record.number is None else record.number.msisdn,
+        service_id=None if record.service is None else record.service.body.id,
+        state=record.state,
+        operator=record.operator,
+        batch=record.batch,
+    )
+
+
+def sim_data(record: SimRecord, old_state: str, state: str) -> dict[str, Any]:
+    """Data of a SIM's events."""
+    return {"state": state, "previous_state": old_state, "imsi": record.imsi}
+
+
+class StoredSim(msgspec.Struct, gc=False, omit_defaults=True):
+    """Body of a SIM's row."""
+
+    iccid: str
+    imsi: str
+    revision: int = 0
+    state: SimState = "stock"
+    operator: str = DEFAULT_OPERATOR
+    service: int = 0
+    """Its number; 0: none."""
+    msisdn: str = ""
+    batch: str = ""
+    amf: int = 0x8000
+    sqn: int = 0
+
+
+def keep_sim(store: Store, record: SimRecord) -> None:
+    """The row of a SIM; its keys are sealed under its place."""
+    body = StoredSim(
+        record.iccid,
+        record.imsi,
+        record.revision,
+        record.state,
+        record.operator,
+        0 if record.service is None else record.service.no,
+        "" if record.number is None else record.number.msisdn,
+        record.batch,
+        record.amf,
+        record.sqn,
+    )
+    sealed = None if record.keys is None else store.sealer.seal(record.keys, seal_context(record.no))
+    store.journal.append(Row.SIM, (record.no, msgspec.json.encode(body).decode(), sealed))
+
+
+def seal_context(no: int) -> bytes:
+    return b"sim:%d" % no
+
+
+# Numbers
+
+
+def apply_number(store: Store, operation: Operation, scope: str | None, at: float) -> int:
+    record = store.inventory.number(operation.id)
+    stored = record.revision if record is not None else None
+    known = record.operator if record is not None else range_operator(store, operation.id)
+    check_scope(scope, known)
+    if deletes(operation):
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            if record.sim is not None or record.state in ("assigned", "active"):
+                raise Refused("in_use", f"this number is {record.state}; it needs to be given up first")
+            record.revision = 0
+            move_number(store, record, "available", at)
+        bury(store, "number", operation.id, revision)
+        return revision
+    if operation.op == "transition":
+        return step_number(store, operation, record, scope, at)
+    if operation.op not in ("put", "patch", "repair"):
+        refuse_op(operation)
+    before = None
+    if record is not None:
+        before = number_body(record)
+        if operation.op == "patch":
+            value = operation.value or {}
+            before.state = before.until = None
+            if record.sim is not None or value.get("state") in ("available", "reserved", "quarantined"):
+                before.service_id = None
+    body: Number = value_of(operation, before, Number, "msisdn")
+    same = record is not None and is_same_number(record, body)
+    settle(store, "number", operation.id, body.revision, stored, same, operation.op == "repair")
+    return change_number(store, record, operation.id, body, scope, at)
+
+
+def step_number(store: Store, operation: Operation, record: NumberRecord | None, scope: str | None, at: float) -> int:
+    """A transition, which may leave billing's revision as it is; also of a number that is merely in a range."""
+    step = read(operation, NumberTransition)
+    if record is None and range_operator(store, operation.id) is None:
+        raise Refused("not_found", f"no number {operation.id!r}")
+    revision = 0 if record is None else record.revision
+    if step.revision is not None:
+        settle(store, "number", operation.id, step.revision, revision, False)
+        revision = step.revision
+    refuse_step("a number", "available" if record is None else record.state, step.state, NUMBER_TRANSITIONS)
+    service_id = step.service_id
+    if service_id is None and step.state in ("assigned", "active") and record is not None:
+        service_id = number_body(record).service_id
+    body = Number(revision, operation.id, step.state, service_id, None, step.until)
+    return change_number(store, record, operation.id, body, scope, at, step.reason)
+
+
+def change_number(
+    store: Store, record: NumberRecord | None, msisdn: str, body: Number, scope: str | None, at: float, reason: str = ""
+) -> int:
+    """Make a number what a push asks for. Raises Refused, and changes nothing, where it cannot be."""
+    service = find_service(store, body.service_id, scope)
+    in_range = range_operator(store, msisdn)
+    owner = owner_of(None if record is None else record.operator, body.operator, service, scope, in_range)
+    if in_range is not None and owner != in_range:
+        raise Refused("invalid", f"its range belongs to {in_range!r}", "$.operator")
+    old: NumberState | None = None if record is None else record.state
+    if record is not None and record.sim is not None:
+        if service not in (None, record.sim.service) or body.state not in (None, old) or owner != record.operator:
+            raise Refused("in_use", f"SIM {record.sim.iccid} has this number; change the SIM")
+        record.revision = body.revision
+        keep_number(store, record)
+        return record.revision
+    state = number_state(old, body.state, service is not None)
+    until = 0.0
+    if state in ("reserved", "quarantined"):
+        if body.until is not None:
+            until = epoch(body.until)
+        elif record is not None and state == old:
+            until = record.until
+        else:
+            until = at + (RESERVATION_S if state == "reserved" else quarantine_of(store, pack(msisdn)))
+    if record is None:
+        exhume(store, "number", msisdn)
+        record = new_number(store, msisdn, owner)
+    record.revision = body.revision
+    record.operator = owner
+    link(record, service)
+    move_number(store, record, state, at, until, reason)
+    return body.revision
+
+
+def number_state(old: NumberState | None, wanted: NumberState | None, has_service: bool) -> NumberState:
+    """The state that a push leads to, of a number that no SIM has. Raises Refused for an impossible step."""
+    if wanted is None:
+        if has_service:
+            wanted = "assigned" if old in (None, "available", "reserved") else old
+        else:
+            wanted = "quarantined" if old in ("assigned", "active") else old or "available"
+    if old is not None:
+        refuse_step("a number", old, wanted, NUMBER_TRANSITIONS)
+    if has_service and wanted not in ("assigned", "active"):
+        raise Refused("invalid", f"a number that is {wanted} has no service", "$.service_id")
+    if not has_service and wanted in ("assigned", "active"):
+        raise Refused("missing_reference", f"a number that is {wanted} needs a service, or a SIM", "$.service_id")
+    return wanted
+
+
+def find_number(
+    store: Store, msisdn: str, sim: SimRecord | None, service: ServiceRecord | None, owner: str, scope: str | None
+) -> NumberRecord | None:
+    """The record of a number that a SIM may have; None: it has none yet. Raises Refused where somebody else has it."""
+    record = store.inventory.number(msisdn)
+    operator = record.operator if record is not None else range_operator(store, msisdn)
+    if operator not in (None, owner):
+        raise Refused("duplicate_msisdn", "this number belongs to another operator", "$.msisdn")
+    if record is None:
+        return None
+    if record.sim is not None and record.sim is not sim:
+        raise Refused("duplicate_msisdn", f"SIM {record.sim.iccid} has this number", "$.msisdn")
+    if record.service not in (None, service):
+        raise Refused("duplicate_msisdn", f"service {record.service.body.id!r} has this number", "$.msisdn")
+    if record.state == "quarantined":
+        raise Refused("invalid_transition", "this number is quarantined; allowed: available", "$.msisdn")
+    return record
+
+
+def reserve(store: Store, range_id: str, ttl_s: float, scope: str | None, at: float) -> NumberRecord:
+    """Reserve the lowest available number of a range. Raises Refused: not_found, exhausted."""
+    record = store.inventory.ranges.by_id.get(range_id)
+    if record is None or scope not in (None, record.body.operator):
+        raise Refused("not_found", f"no number_range {range_id!r}")
+    lowest = record.lowest()
+    if lowest is None:
+        raise Refused("exhausted", f"range {range_id!r} has no available number")
+    msisdn = unpack(lowest)
+    number = store.inventory.number(msisdn) or new_number(store, msisdn, record.body.operator or DEFAULT_OPERATOR)
+    move_number(store, number, "reserved", at, at + ttl_s)
+    return number
+
+
+def new_number(store: Store, msisdn: str, operator: str) -> NumberRecord:
+    """A record of an available number."""
+    inventory = store.inventory
+    record = NumberRecord(msisdn, sys.intern(operator))
+    record.no = inventory.numbers.next_place()
+    inventory.numbers.place(record, record.no)
+    inventory.numbers_by_msisdn.add(record.no, 0, record.packed)
+    return record
+
+
+def give_up_number(store: Store, record: NumberRecord, at: float) -> None:
+    """A number that was given to somebody rests; one that was not is available again."""
+    link(record, None)
+    if record.state in ("assigned", "active"):
+        move_number(store, record, "quarantined", at, at + quarantine_of(store, record.packed))
+    else:
+        move_number(store, record, "available", at)
+
+
+def move_number(
+    store: Store, record: NumberRecord, state: NumberState, at: float, until: float = 0.0, reason: str = ""
+) -> None:
+    """Give a number its state, which was checked; tell it where it is another; its row is owed."""
+    inventory, old = store.inventory, record.state
+    found = inventory.ranges.of(record.packed)
+    record.state, record.until = state, until
+    if until:
+        heapq.heappush(inventory.deadlines, (until, record.packed))
+    if state != old:
+        if found is not None:
+            found.move(record.packed, old, state)
+        data: dict[str, Any] = {"state": state, "previous_state": old}
+        if found is not None:
+            data["range"] = found.body.id
+        if until:
+            data["until"] = until
+        if reason:
+            data["reason"] = reason
+        service = record.sim.service if record.sim is not None else record.service
+        store.emit(NUMBER_EVENTS[state], record.msisdn, at, data, service, record.operator)
+    if state == "available" and record.revision == 0:
+        inventory.numbers_by_msisdn.remove(0, record.packed)
+        inventory.numbers.take(record.no, again=True)
+        store.journal.settle(Row.NUMBER, Row.NUMBER_DELETE, (record.msisdn,), None)
+    else:
+        keep_number(store, record)
+
+
+def range_operator(store: Store, msisdn: str) -> str | None:
+    """Whose the number is by its range; None: it has no range."""
+    if not (msisdn.isascii() and msisdn.isdigit() and 5 <= len(msisdn) <= 15):
+        return None
+    found = store.inventory.ranges.of(pack(msisdn))
+    return None if found is None else found.body.operator
+
+
+def quarantine_of(store: Store, packed: int) -> float:
+    found = store.inventory.ranges.of(packed)
+    return QUARANTINE_S if found is None else found.body.quarantine_s
+
+
+def is_same_number(record: NumberRecord, body: Number) -> bool:
+    """Whether a push repeats what is stored."""
+    stored = number_body(record)
+    return (
+        body.state in (None, stored.state)
+        and body.service_id in ((None, stored.service_id) if record.sim is not None else (stored.service_id,))
+        and body.operator in (None, stored.operator)
+        and (body.until is None or epoch(body.until) == record.until)
+    )
+
+
+def number_body(record: NumberRecord) -> Number:
+    """A number as it could be pushed."""
+    holder = record.sim.service if record.sim is not None else record.service
+    return Number(
+        record.revision,
+        record.msisdn,
+        record.state,
+        None if holder is None else holder.body.id,
+        record.operator,
+        record.until or None,
+    )
+
+
+class StoredNumber(msgspec.Struct, gc=False, omit_defaults=True):
+    """Body of a number's row. The SIM that has it names it, not the other way round."""
+
+    no: int
+    state: NumberState
+    revision: int = 0
+    operator: str = DEFAULT_OPERATOR
+    service: int = 0
+    until: float = 0.0
+
+
+def keep_number(store: Store, record: NumberRecord) -> None:
+    """The row of a number."""
+    service = 0 if record.service is None else record.service.no
+    body = StoredNumber(record.no, record.state, record.revision, record.operator, service, record.until)
+    msisdn = record.msisdn
+    row = (msisdn, msgspec.json.encode(body).decode())
+    store.journal.settle(Row.NUMBER, Row.NUMBER_DELETE, (msisdn,), row)
+
+
+# What time alone ends
+
+
+def next_deadline(store: Store) -> float | None:
+    """When the next reservation or quarantine may end; None: there is none."""
+    deadlines = store.inventory.deadlines
+    return deadlines[0][0] if deadlines else None
+
+
+def expire(store: Store, at: float, count: int = DEADLINES_SLICE_COUNT) -> bool:
+    """End the reservations and quarantines whose time is over, `count` at most; whether more are due."""
+    inventory = store.inventory
+    deadlines = inventory.deadlines
+    asked, store.cause = store.cause, TIME
+    while count and deadlines and deadlines[0][0] <= at:
+        count -= 1
+        until, packed = heapq.heappop(deadlines)
+        record = inventory.number(unpack(packed))
+        if record is not None and record.until == until and record.state in ("reserved", "quarantined"):
+            move_number(store, record, "available", at)
+    store.cause = asked
+    return bool(deadlines) and deadlines[0][0] <= at
+
+
+# Ranges
+
+
+def apply_range(store: Store, operation: Operation, scope: str | None, at: float) -> int:
+    ranges = store.inventory.ranges
+    record = ranges.by_id.get(operation.id)
+    stored = record.body.revision if record is not None else None
+    check_scope(scope, record.body.operator if record is not None else None)
+    if deletes(operation):
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            if record.taken:
+                raise Refused("in_use", f"{sum(record.counts.values())} numbers of this range are not available")
+            ranges.remove(record)
+            keep_range(store, operation.id, None)
+        bury(store, "number_range", operation.id, revision)
+        return revision
+    if operation.op not in ("put", "patch", "repair"):
+        refuse_op(operation)
+    body: NumberRange = value_of(operation, record.body if record is not None else None, NumberRange)
+    body.operator = owner_of(record.body.operator if record is not None else None, body.operator, None, scope)
+    same = record is not None and record.body == body
+    settle(store, "number_range", operation.id, body.revision, stored, same, operation.op == "repair")
+    if len(body.first) != len(body.last) or body.last < body.first:
+        raise Refused("invalid", "as long as first, and not below it", "$.last")
+    made = RangeRecord(body)
+    other = ranges.overlapping(made.first, made.last, record)
+    if other is not None:
+        name = f"range {other.body.id!r}" if scope in (None, other.body.operator) else "another range"
+        raise Refused("duplicate_range", f"{name} has numbers of this range", "$.first")
+    old = None if record is None else (record.first, record.last, record.body.operator)
+    if record is not None and old == (made.first, made.last, body.operator):
+        record.body = body
+    else:
+        count = count_numbers(store, made)
+        if record is not None:
+            if count != sum(record.counts.values()):
+                raise Refused("in_use", "numbers that are not available would be left outside", "$.first")
+            ranges.remove(record)
+        exhume(store, "number_range", operation.id)
+        ranges.add(made)
+    keep_range(store, operation.id, body)
+    return body.revision
+
+
+def count_numbers(store: Store, made: RangeRecord) -> int:
+    """Take the numbers that are in use already into a new range; how many are not available.
+
+    Raises Refused where one is another operator's. Cost: a look at every number there is, about 50 ns each.
+    """
+    for number in store.inventory.numbers.records:
+        if number is not None and made.first <= number.packed <= made.last:
+            if number.operator != made.body.operator:
+                raise Refused("in_use", "a number of it belongs to another operator", "$.operator")
+            if number.state != "available":
+                made.move(number.packed, "available", number.state)
+    return sum(made.counts.values())
+
+
+def keep_range(store: Store, range_id: str, body: NumberRange | None) -> None:
+    """The row of a range; None: it is gone."""
+    row = None if body is None else (range_id, msgspec.json.encode(body).decode())
+    store.journal.settle(Row.NUMBER_RANGE, Row.NUMBER_RANGE_DELETE, (range_id,), row)
+
+
+# Devices
+
+
+def apply_device(store: Store, operation: Operation, scope: str | None, at: float) -> int:
+    inventory = store.inventory
+    record = inventory.devices.get(operation.id)
+    stored = record.body.revision if record is not None else None
+    check_scope(scope, record.body.operator if record is not None else None)
+    if deletes(operation):
+        revision = delete_revision(store, operation, stored)
+        if record is not None:
+            link(record, None)
+            del inventory.devices[operation.id]
+            inventory.device_shelf.take(record.no, again=False)
+            store.journal.append(Row.DEVICE_DELETE, (record.no,))
+        bury(store, "device", operation.id, revision)
+        return revision
+    if operation.op not in ("put", "patch", "repair"):
+        refuse_op(operation)
+    body: Device = value_of(operation, record.body if record is not None else None, Device)
+    owner = None if record is None else record.body.operator
+    body.operator = body.operator or owner
+    same = record is not None and record.body == body
+    settle(store, "device", operation.id, body.revision, stored, same, operation.op == "repair")
+    service = find_service(store, body.service_id, scope)
+    body.operator = owner_of(owner, body.operator, service, scope)
+    try:
+        mac = None if body.mac is None else parse_mac(body.mac)
+    except CredentialError as error:
+        raise Refused("invalid", error.message, "$.mac") from None
+    exhume(store, "device", operation.id)
+    if record is None:
+        record = DeviceRecord(inventory.device_shelf.next_place(), body)
+        inventory.device_shelf.place(record, record.no)
+        inventory.devices[operation.id] = record
+    record.body, record.mac = body, mac
+    link(record, service)
+    keep_device(store, record)
+    return body.revision
+
+
+def keep_device(store: Store, record: DeviceRecord) -> None:
+    """The row of a device."""
+    store.journal.append(Row.DEVICE, (record.no, msgspec.json.encode(record.body).decode()))
+
+
+def apply(store: Store, operation: Operation, scope: str | None, at: float) -> Change:
+    """Apply an operation of any of these kinds. Raises Settled or Refused."""
+    kind, entity_id = operation.kind, operation.id
+    before = entity_of(store, kind, entity_id)
+    text = "" if before is None else encode(before)
+    revision = FOLDS[kind](store, operation, scope, at)
+    after = entity_of(store, kind, entity_id)
+    value = operation.value or {}
+    more: dict[str, Any] = {name: value[name] for name in ("reason",) if value.get(name)}
+    if kind == "sim" and value.get("ki"):
+        more["keys"] = "pushed"
+    if operation.op == "replace":
+        more["replaced_by"] = value["iccid"]
+    operator = next((each.operator for each in (after, before) if each is not None), None)
+    return Change(revision, text, "" if after is None else encode(after), operator or "", more)
+
+
+def encode(body: Sim | Number | NumberRange | Device) -> str:
+    """JSON text, which holds no secrets."""
+    return msgspec.json.encode(body).decode()
+
+
+FOLDS: Final[dict[str, Callable[[Store, Operation, str | None, float], int]]] = {
+    "sim": apply_sim,
+    "number": apply_number,
+    "number_range": apply_range,
+    "device": apply_device,
+}
+"""By kind of entity. Each returns the stored revision, or raises Settled or Refused."""
+
+
+def entity_of(store: Store, kind: str, entity_id: str) -> Sim | Number | NumberRange | Device | None:
+    """What is stored, without secrets: for the audit log and the API. None: nothing."""
+    inventory = store.inventory
+    if kind == "sim":
+        sim = inventory.sim(entity_id)
+        return None if sim is None else sim_body(sim)
+    if kind == "number":
+        number = inventory.number(entity_id)
+        return None if number is None else number_body(number)
+    if kind == "number_range":
+        found = inventory.ranges.by_id.get(entity_id)
+        return None if found is None else found.body
+    device = inventory.devices.get(entity_id)
+    return None if device is None else device.body
+
+
+# Start-up
+
+
+def load_inventory(store: Store, db: sqlite3.Connection) -> None:
+    """Read everything back; the services are there already. Raises StoreError for keys sealed under another key."""
+    inventory = store.inventory
+    decode_range = msgspec.json.Decoder(NumberRange).decode
+    for (text,) in db.execute("SELECT body FROM number_range ORDER BY id"):
+        inventory.ranges.add(RangeRecord(decode_range(text)))
+    load_numbers(store, inventory, db)
+    load_sims(store, inventory, db)
+    decode_device = msgspec.json.Decoder(Device).decode
+    for no, text in db.execute("SELECT no, body FROM device ORDER BY no"):
+        body = decode_device(text)
+        device = inventory.devices[body.id] = DeviceRecord(no, body)
+        device.mac = None if body.mac is None else parse_mac(body.mac)
+        inventory.device_shelf.place(device, no)
+        link(device, None if body.service_id is None else store.services.get(body.service_id))
+
+
+def load_numbers(store: Store, inventory: Inventory, db: sqlite3.Connection) -> None:
+    decode = msgspec.json.Decoder(StoredNumber).decode
+    shelf = inventory.numbers
+    for msisdn, text in db.execute("SELECT msisdn, body FROM number"):
+        body = decode(text)
+        record = NumberRecord(msisdn, sys.intern(body.operator))
+        record.no, record.revision = body.no, body.revision
+        record.state, record.until = body.state, body.until
+        shelf.place(record, record.no)
+        inventory.numbers_by_msisdn.add(record.no, 0, record.packed)
+        if body.service:
+            link(record, store.services_by_no.get(body.service))
+        if body.until:
+            inventory.deadlines.append((body.until, record.packed))
+        if body.state != "available" and (found := inventory.ranges.of(record.packed)) is not None:
+            found.move(record.packed, "available", body.state)
+    heapq.heapify(inventory.deadlines)
+    shelf.free = [no for no in range(len(shelf.records) - 1, 0, -1) if shelf.records[no] is None]
+
+
+def load_sims(store: Store, inventory: Inventory, db: sqlite3.Connection) -> None:
+    decode = msgspec.json.Decoder(StoredSim).decode
+    shelf = inventory.sims
+    for no, text, sealed in db.execute("SELECT no, body, sealed FROM sim ORDER BY no"):
+        body = decode(text)
+        record = SimRecord(no, body.iccid, body.imsi, sys.intern(body.operator))
+        record.revision, record.state = body.revision, body.state
+        record.batch, record.amf, record.sqn = sys.intern(body.batch), body.amf, body.sqn
+        if sealed is not None:
+            record.keys = store.sealer.unseal(sealed, seal_context(no))
+        shelf.place(record, no)
+        inventory.sims_by_iccid.add(no, record.iccid_head, record.iccid_tail)
+        if record.state != "retired":
+            inventory.sims_by_imsi.add(no, 0, record.packed_imsi)
+        if body.service:
+            link(record, store.services_by_no.get(body.service))
+        if body.msisdn and (number := inventory.number(body.msisdn)) is not None:
+            record.number = number
+            number.sim = record
+    last = db.execute("SELECT value FROM meta WHERE key = ?", (LAST_SIM,)).fetchone()
+    if last is not None and int(last[0]) >= len(shelf.records):
+        shelf.records.extend([None] * (int(last[0]) + 1 - len(shelf.records)))
