@@ -67,8 +67,8 @@ def _turn_of_month(day: datetime, turn: int) -> datetime:
 def decide(facts: Facts, policy: Policy = EMPTY, trace: bool = True) -> Decision:
     """What the service may do now, and until when and below which usage that holds.
 
-    Every usage from the facts' to below `valid_below_octets`, at every moment from now to before `valid_until`, leads to
-    the same decision but for these two and the trace. At `valid_below_octets` it is another; at `valid_until` it is
+    Every usage from the facts' to below `valid_below_octets`, at every moment from now to before `valid_until`, leads
+    to the same decision but for these two and the trace. At `valid_below_octets` it is another; at `valid_until` it is
     another for some usage below, or what the facts cannot know may have changed: the balance at Facts.quota.changes_at,
     the holds at Facts.service.hold_ends_at. trace: whether to tell why.
     Cost: see bench/policy.py.
@@ -91,6 +91,7 @@ def _body(facts: Facts, policy: Policy, steps: list[TraceStep] | None) -> Decisi
     """The decision without validity and trace; the trace goes to `steps`."""
     plan, now, service, quota, overrides = facts.plan, facts.now, facts.service, facts.quota, facts.overrides
     state = service.state
+    reason: Reason
     if state in DENIALS:
         reason, message = DENIALS[state]
         return deny(reason, message, steps, f"state-{state}", _state_facts(facts) if steps is not None else "")
@@ -136,8 +137,7 @@ def _body(facts: Facts, policy: Policy, steps: list[TraceStep] | None) -> Decisi
             steps += [TraceStep("schedule", _window_facts(entry), _entry_effect(entry)) for entry in entries]
 
     # Volume
-    reason: Reason = "granted"
-    message = ""
+    reason, message = "granted", ""
     limit: Rate | None = None
     actions: tuple[str, ...] = ()
     if quota is not None:
