@@ -31,8 +31,10 @@ from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_
 from aaa.model.operations import Actor
 from billing_hooks import openapi
 from billing_hooks.endpoints import NDJSON, TEXT, Context, Endpoint, problem_response, refuse
+from billing_hooks.history import History
+from billing_hooks.idempotency import KeyedEngine, Keys
 from billing_hooks.problems import BY_STATUS, FieldError, ProblemError, check_value, make_problem
-from billing_hooks.rpc import FrameTooLong, RpcClient, RpcUnavailable
+from billing_hooks.rpc import Engine, FrameTooLong, RpcClient, RpcUnavailable
 from billing_hooks.table import ENDPOINTS
 from billing_hooks.tokens import EVERYBODY, READERS, ApiSettings, TokenTable
 
@@ -75,6 +77,9 @@ class Door:
     def __init__(self, engine: RpcClient, settings: ApiSettings) -> None:
         self.engine = engine
         self.metrics = Metrics(engine)
+        self.history = History(settings.store)
+        # A digest may take seconds; looking for a key does not wait for it.
+        self.keys = Keys(engine, History(settings.store))
         self.use_settings(settings)
         document = openapi.make_document(ENDPOINTS + self._own_endpoints(), settings.version)
         self.openapi = msgspec.json.encode(document)
@@ -167,7 +172,7 @@ class Door:
                 response.headers["X-Correlation-Id"] = _clean(correlation_id)
             return response
 
-        path = endpoint.path.replace("{id}", "{id:str}").replace("{name}", "{name:str}")
+        path = endpoint.path.replace("}", ":str}")
         # The status is a default that Litestar wants for DELETE; every response here names its own.
         return HTTPRouteHandler(path, http_method=cast("Method", endpoint.method), status_code=200)(handle)
 
@@ -187,7 +192,28 @@ class Door:
         else:
             bound = self.settings.body_max if endpoint.streams else min(HTTP_BODY_BYTES_MAX, self.settings.body_max)
             body, chunks = b"".join([chunk async for chunk in _chunks(request, bound)]), None
-        return await endpoint.handler(Context(self.engine, actor, path, query, body, chunks, is_ndjson))
+        key = request.headers.get("idempotency-key")
+        engine: Engine = self.engine
+        if key is None or endpoint.method == "GET" or not endpoint.roles:
+            return await endpoint.handler(self._context(engine, actor, path, query, body, chunks, is_ndjson))
+        target = f"{endpoint.method} {request.scope['path']}?".encode() + request.scope["query_string"]
+        async with self.keys.engine_for(actor.name.partition("/")[0], key.strip(), target) as engine:
+            response = await endpoint.handler(self._context(engine, actor, path, query, body, chunks, is_ndjson))
+            if endpoint.streams and isinstance(engine, KeyedEngine):
+                await engine.end(actor)
+            return response
+
+    def _context(
+        self,
+        engine: Engine,
+        actor: Actor,
+        path: dict[str, str],
+        query: Any,
+        body: bytes,
+        chunks: AsyncIterator[bytes] | None,
+        is_ndjson: bool,
+    ) -> Context:
+        return Context(engine, actor, path, query, body, chunks, is_ndjson, self.history, self.settings)
 
     def authorise(self, endpoint: Endpoint, request: AnyRequest) -> Actor:
         """On whose behalf a request is made. Raises ProblemError: unauthorized, forbidden."""

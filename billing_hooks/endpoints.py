@@ -12,9 +12,10 @@ from litestar.response import Response, Stream
 from msgspec import UNSET, Struct
 
 from aaa.limits import HTTP_SYNC_ANSWER_MEMORY_BYTES
-from aaa.model.entities import Service, Subscriber
-from aaa.model.operations import Actor, Answer, Operation, Result
+from aaa.model.entities import Service, Subscriber, TopUp
+from aaa.model.operations import Actor, Answer, Operation
 from billing_hooks import schema, sync
+from billing_hooks.history import History
 from billing_hooks.problems import (
     BY_STATUS,
     CODES,
@@ -25,8 +26,8 @@ from billing_hooks.problems import (
     make_problem,
     parse_json,
 )
-from billing_hooks.rpc import RpcClient
-from billing_hooks.tokens import ADMINS, EVERYBODY, PUSHERS, READERS, SUPPORT, Role
+from billing_hooks.rpc import Engine
+from billing_hooks.tokens import ADMINS, CHANGERS, EVERYBODY, PUSHERS, READERS, SUPPORT, ApiSettings, Role
 from policy.model import Plan
 
 JSON: Final = "application/json"
@@ -34,24 +35,30 @@ NDJSON: Final = "application/x-ndjson"
 PROBLEM: Final = "application/problem+json"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 SPOOL_PIECE_BYTES: Final = 64 << 10
+WAIT_GRACE_S: Final = 10.0
+"""How much longer than the network the engine is waited for."""
+NO_HISTORY: Final = History("")
+NO_SETTINGS: Final = ApiSettings()
 
 
 class Context:
     """One request, after its token, query and path were read."""
 
-    __slots__ = ("actor", "body", "chunks", "engine", "is_ndjson", "path", "query")
+    __slots__ = ("actor", "body", "chunks", "engine", "history", "is_ndjson", "path", "query", "settings")
 
     def __init__(
         self,
-        engine: RpcClient,
+        engine: Engine,
         actor: Actor,
         path: dict[str, str],
         query: Any,
         body: bytes,
         chunks: AsyncIterator[bytes] | None = None,
         is_ndjson: bool = False,
+        history: History = NO_HISTORY,
+        settings: ApiSettings = NO_SETTINGS,
     ) -> None:
-        """chunks: the body as it comes, for endpoints that stream; `body` is then empty."""
+        """chunks: the body as it comes, for endpoints that stream; `body` is then empty. history: reads the store."""
         self.engine = engine
         self.actor = actor
         self.path = path
@@ -59,6 +66,8 @@ class Context:
         self.body = body
         self.chunks = chunks
         self.is_ndjson = is_ndjson
+        self.history = history
+        self.settings = settings
 
     async def ask(self, method: str, args: Any = None) -> Response[bytes]:
         """The engine's answer as it is; a refusal becomes a problem document."""
@@ -87,6 +96,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     answer_status: int = 200
     streams: bool = False
     """The handler reads the body itself."""
+    line: Any = None
+    """What one line of an NDJSON body is; only where it streams."""
+    is_body_optional: bool = False
     media_type: str = JSON
     tag: str = ""
 
@@ -124,10 +136,11 @@ def _moment(text: str | None, name: str) -> float | None:
 
 
 async def push(context: Context, operation: Operation) -> Response[bytes]:
-    """One operation through `sync`: its Result, or a problem document that contains it."""
+    """One operation through `sync`: its Result, with what followed where it waits, or a problem that contains it."""
     try:
         operation = sync.check_operation(operation)
-        answer = await context.engine.call("sync", context.actor, [operation])
+        waits = getattr(context.query, "wait", None) == "enforced"
+        answer = await context.engine.call("sync_watch" if waits else "sync", context.actor, [operation])
     except FieldError as error:
         field = error.field.removeprefix("$.value.")
         raise ProblemError(
@@ -137,9 +150,14 @@ async def push(context: Context, operation: Operation) -> Response[bytes]:
         raise ProblemError("invalid", "an integer is beyond 64 bits", "$") from None
     if answer.status >= 400:
         return refuse(answer)
-    result = msgspec.json.decode(answer.body, type=sync.Answers).results[0]
+    given = msgspec.json.decode(answer.body, type=sync.Answers)
+    result = given.results[0]
     if result.status in ("applied", "stale"):
-        return Response(msgspec.json.encode(result), media_type=JSON)
+        if not waits:
+            return Response(msgspec.json.encode(result), media_type=JSON)
+        enforced = await wait_enforced(context, sync.Effects.of([operation], given))
+        body = msgspec.structs.asdict(result) | msgspec.structs.asdict(enforced)
+        return Response(msgspec.json.encode(schema.PushResult(**body)), media_type=JSON)
     error_name = "conflict" if result.status == "conflict" else result.error or "invalid"
     detail = result.detail or ""
     if result.status == "conflict" and not detail:
@@ -148,6 +166,23 @@ async def push(context: Context, operation: Operation) -> Response[bytes]:
     problem = make_problem(error_name, detail, result.field, status=None if error_name in CODES else 422)
     problem.result = result
     return problem_response(problem)
+
+
+async def wait_enforced(context: Context, effects: sync.Effects) -> schema.Enforced:
+    """What followed on the network, once it has answered or the time is over. Raises ProblemError."""
+    timeout_s = context.query.timeout
+    args = {
+        "ids": effects.enforcements,
+        "services": sorted(effects.services),
+        "subscribers": sorted(effects.subscribers),
+        "plans": sorted(effects.plans),
+        "after": effects.after,
+        "timeout_s": timeout_s,
+    }
+    answer = await context.engine.call("enforced", context.actor, args, timeout_s + WAIT_GRACE_S)
+    if answer.status >= 400:
+        raise ProblemError("unavailable", "the change is durable; what follows on the network is not known yet")
+    return msgspec.json.decode(answer.body, type=schema.Enforced)
 
 
 def _put(kind: str, op: str) -> Handler:
@@ -210,6 +245,35 @@ def _ask(method: str) -> Handler:
     return handle
 
 
+async def lift_hold(context: Context) -> Response[bytes]:
+    """One hold, named in the path."""
+    value = {"cause": context.path["cause"]}
+    return await push(context, Operation("restore", "service", context.path["id"], value))
+
+
+async def restore(context: Context) -> Response[bytes]:
+    """All holds, or the one named in the body, which may be absent."""
+    value = check_object(parse_json(context.body)) if context.body else {}
+    return await push(context, Operation("restore", "service", context.path["id"], value))
+
+
+def change_session(method: str) -> Handler:
+    """A live session's Disconnect or CoA, waiting for the network's answer where asked to."""
+
+    async def handle(context: Context) -> Response[bytes]:
+        answer = await context.engine.call(method, context.actor, context.path)
+        if answer.status >= 400:
+            return refuse(answer)
+        if context.query.wait is None:
+            return Response(answer.body, status_code=answer.status, media_type=JSON)
+        change = msgspec.json.decode(answer.body, type=schema.SessionChange)
+        enforced = await wait_enforced(context, sync.Effects(enforcements=list(change.enforcements)))
+        body = msgspec.structs.asdict(change) | msgspec.structs.asdict(enforced)
+        return Response(msgspec.json.encode(schema.SessionChange(**body)), media_type=JSON)
+
+    return handle
+
+
 async def leases(context: Context) -> Response[bytes]:
     """The lease history; all of it at once is no question."""
     if context.query.address is None and context.query.service is None:
@@ -225,33 +289,46 @@ async def synchronise(context: Context) -> Response[Any]:
     """
     if not context.is_ndjson:
         return await _synchronise_json(context)
-    spool = tempfile.SpooledTemporaryFile(max_size=HTTP_SYNC_ANSWER_MEMORY_BYTES)  # noqa: SIM115 - closed by _pour
+    waits = context.query.wait == "enforced"
+    effects = sync.Effects()
+    spool = tempfile.SpooledTemporaryFile(max_size=HTTP_SYNC_ANSWER_MEMORY_BYTES)  # noqa: SIM115 - closed by pour
     encoder = msgspec.json.Encoder()
     try:
         assert context.chunks is not None
-        async for results in sync.run(_split(context.chunks), context.engine, context.actor):
+        async for results in sync.run(split_lines(context.chunks), context.engine, context.actor, waits, effects):
             spool.write(encoder.encode_lines(results))
+        if waits:
+            spool.write(encoder.encode_lines([await wait_enforced(context, effects)]))
         spool.seek(0)
     except BaseException:
         spool.close()
         raise
-    return Stream(_pour(spool), media_type=NDJSON)
+    return Stream(pour(spool), media_type=NDJSON)
+
+
+async def read_whole(context: Context) -> bytes:
+    """The body of an endpoint that streams, where it came as JSON."""
+    return b"".join([chunk async for chunk in context.chunks]) if context.chunks is not None else context.body
 
 
 async def _synchronise_json(context: Context) -> Response[bytes]:
-    body = b"".join([chunk async for chunk in context.chunks]) if context.chunks is not None else context.body
     try:
-        request = check_envelope(body)
+        request = check_envelope(await read_whole(context))
     except FieldError as error:
         raise error.to_problem() from None
 
     async def lines() -> AsyncIterator[Iterable[sync.Line]]:
         yield (sync.Line(number, bytes(raw)) for number, raw in enumerate(request.operations, 1))
 
-    results: list[Result] = []
-    async for some in sync.run(lines(), context.engine, context.actor):
-        results += some
-    return Response(msgspec.json.encode(schema.SyncAnswer(results)), media_type=JSON)
+    waits = context.query.wait == "enforced"
+    effects = sync.Effects()
+    answer = schema.SyncAnswer(results=[])
+    async for some in sync.run(lines(), context.engine, context.actor, waits, effects):
+        answer.results += some
+    if waits:
+        enforced = await wait_enforced(context, effects)
+        answer = schema.SyncAnswer(results=answer.results, **msgspec.structs.asdict(enforced))
+    return Response(msgspec.json.encode(answer), media_type=JSON)
 
 
 def check_envelope(body: bytes) -> schema.SyncRequest:
@@ -265,14 +342,16 @@ def check_envelope(body: bytes) -> schema.SyncRequest:
         raise ProblemError("bad_request", f"the body is not JSON: {error}") from None
 
 
-async def _split(chunks: AsyncIterator[bytes]) -> AsyncIterator[Iterable[sync.Line]]:
+async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[Iterable[sync.Line]]:
+    """The lines of a body as it comes."""
     splitter = sync.LineSplitter()
     async for chunk in chunks:
         yield splitter.receive_data(chunk)
     yield splitter.finish()
 
 
-def _pour(spool: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+def pour(spool: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+    """A file's octets, piece by piece; it is closed afterwards."""
     with spool:
         while piece := spool.read(SPOOL_PIECE_BYTES):
             yield piece
@@ -292,15 +371,15 @@ def _entity(
         ),
         Endpoint(
             method="PUT", path=one, roles=PUSHERS, summary=f"Push a whole {kind}", handler=_put(kind, "put"),
-            body=entity, answer=Result, tag=tag,
+            query=schema.WaitQuery, body=entity, answer=schema.PushResult, tag=tag,
         ),
         Endpoint(
             method="PATCH", path=one, roles=PUSHERS, summary=f"Change some fields of a {kind}; null clears one",
-            handler=_put(kind, "patch"), body=patch, answer=Result, tag=tag,
+            handler=_put(kind, "patch"), query=schema.WaitQuery, body=patch, answer=schema.PushResult, tag=tag,
         ),
         Endpoint(
             method="DELETE", path=one, roles=PUSHERS, summary=f"Delete a {kind}, leaving a tombstone with the revision",
-            handler=_delete(kind), query=schema.DeleteQuery, answer=Result, tag=tag,
+            handler=_delete(kind), query=schema.DeleteQuery, answer=schema.PushResult, tag=tag,
         ),
     ]  # fmt: skip
 
@@ -321,11 +400,40 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint(
         method="PUT", path=f"{SERVICE}/credentials", roles=PUSHERS, tag="Services",
         summary="Replace all credentials of a service", handler=_put("credentials", "put"), body=schema.CredentialSet,
-        answer=Result,
+        query=schema.WaitQuery, answer=schema.PushResult,
     ),
     Endpoint(
         method="POST", path=f"{SERVICE}/state", roles=PUSHERS, tag="Services", summary="Step a service's state",
-        handler=_put("service", "state"), body=schema.StateChange, answer=Result,
+        handler=_put("service", "state"), query=schema.WaitQuery, body=schema.StateChange, answer=schema.PushResult,
+    ),
+    Endpoint(
+        method="GET", path=f"{SERVICE}/balance", roles=READERS, tag="Services",
+        summary="Show what the balance offers, bucket by bucket, and its thresholds", handler=_ask("balance"),
+        answer=schema.Balance,
+    ),
+    Endpoint(
+        method="POST", path=f"{SERVICE}/top-ups", roles=PUSHERS, tag="Services",
+        summary="Add octets to the balance; the same id again changes nothing", handler=_put("service", "top_up"),
+        query=schema.WaitQuery, body=TopUp, answer=schema.PushResult,
+    ),
+    Endpoint(
+        method="POST", path=f"{SERVICE}/holds", roles=SUPPORT, tag="Services",
+        summary="Restrict or suspend beside billing's state", handler=_put("service", "hold"), query=schema.WaitQuery,
+        body=schema.HoldChange, answer=schema.PushResult,
+    ),
+    Endpoint(
+        method="DELETE", path=f"{SERVICE}/holds/{{cause}}", roles=SUPPORT, tag="Services", summary="Lift one hold",
+        handler=lift_hold, query=schema.WaitQuery, answer=schema.PushResult,
+    ),
+    Endpoint(
+        method="POST", path=f"{SERVICE}/restore", roles=SUPPORT, tag="Services", summary="Lift all holds, or one",
+        handler=restore, query=schema.WaitQuery, body=schema.Restoration, is_body_optional=True,
+        answer=schema.PushResult,
+    ),
+    Endpoint(
+        method="POST", path=f"{SERVICE}/tags", roles=SUPPORT, tag="Services",
+        summary="Put tags on and take them off; policy reads them", handler=_put("service", "tag"),
+        query=schema.WaitQuery, body=schema.TagChange, answer=schema.PushResult,
     ),
     Endpoint(
         method="GET", path=f"{SERVICE}/status", roles=READERS, tag="Services",
@@ -338,9 +446,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         query=schema.DecisionQuery,
     ),
     Endpoint(
-        method="POST", path="/v1/sync", roles=PUSHERS, tag="Sync",
+        method="POST", path="/v1/sync", roles=CHANGERS, tag="Sync",
         summary="Push many operations, each atomic, durable before the answer, and answered in order",
-        handler=synchronise, body=schema.SyncRequest, answer=schema.SyncAnswer, streams=True,
+        handler=synchronise, query=schema.WaitQuery, body=schema.SyncRequest, answer=schema.SyncAnswer, streams=True,
+        line=Operation,
     ),
     Endpoint(
         method="GET", path="/v1/sessions", roles=READERS, tag="Sessions", summary="List sessions",
@@ -352,7 +461,18 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="POST", path="/v1/sessions/{id}/disconnect", roles=SUPPORT, tag="Sessions",
-        summary="Send the NAS a Disconnect-Request", handler=_ask("session_disconnect"), answer_status=202,
+        summary="Send the NAS a Disconnect-Request", handler=change_session("session_disconnect"),
+        query=schema.WaitQuery, answer=schema.SessionChange, answer_status=202,
+    ),
+    Endpoint(
+        method="POST", path="/v1/sessions/{id}/reauthorize", roles=SUPPORT, tag="Sessions",
+        summary="Decide anew and send the NAS what differs", handler=change_session("session_reauthorize"),
+        query=schema.WaitQuery, answer=schema.SessionChange, answer_status=202,
+    ),
+    Endpoint(
+        method="GET", path="/v1/subscribers/{id}/status", roles=READERS, tag="Subscribers",
+        summary="Show the status of all services of a subscriber", handler=_ask("subscriber_status"),
+        answer=schema.SubscriberStatus,
     ),
     Endpoint(
         method="GET", path="/v1/leases", roles=SUPPORT, tag="Leases", summary="Find who had an address, and when",

@@ -9,9 +9,14 @@ from msgspec import Struct
 
 from aaa.model.operations import Operation
 from billing_hooks.endpoints import NDJSON, PROBLEM, Endpoint
+from billing_hooks.idempotency import KEY_LENGTH_MAX
 from billing_hooks.problems import CODES, Problem
-from billing_hooks.schema import SyncRequest
 
+IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key", "in": "header", "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
+    "description": "The same key with the same request is answered again and does nothing again.",
+}  # fmt: skip
 REF: Final = "#/components/schemas/{name}"
 
 
@@ -20,12 +25,15 @@ def make_document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]
     endpoints = list(endpoints)
     shapes: list[Any] = [Problem, Operation]
     for endpoint in endpoints:
-        shapes += [shape for shape in (endpoint.body, endpoint.answer, endpoint.query) if shape is not None]
+        parts = (endpoint.body, endpoint.answer, endpoint.query, endpoint.line)
+        shapes += [shape for shape in parts if shape is not None]
     unique = list(dict.fromkeys(shapes))
     schemas, components = msgspec.json.schema_components(unique, ref_template=REF)
     schema_of = dict(zip(unique, schemas, strict=True))
-    # Operations are read one by one, so their struct is named here.
-    components["SyncRequest"]["properties"]["operations"]["items"] = {"$ref": REF.format(name="Operation")}
+    # What a stream consists of is read one by one, so its struct is named here.
+    for endpoint in endpoints:
+        for member in components[endpoint.body.__name__]["properties"].values() if endpoint.line is not None else ():
+            member["items"] = schema_of[endpoint.line]
     queries = {endpoint.query.__name__ for endpoint in endpoints}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
@@ -47,7 +55,7 @@ def make_document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]
 
 def _operation(endpoint: Endpoint, schema_of: dict[Any, Any], query: dict[str, Any]) -> dict[str, Any]:
     roles = ", ".join(sorted(endpoint.roles))
-    parameters = [
+    parameters: list[dict[str, Any]] = [
         {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
         for part in endpoint.path.split("/")
         if part.startswith("{")
@@ -58,11 +66,13 @@ def _operation(endpoint: Endpoint, schema_of: dict[Any, Any], query: dict[str, A
         if name in described:
             parameter["description"] = described[name]
         parameters.append(parameter)
+    if endpoint.method != "GET" and endpoint.roles:
+        parameters.append(IDEMPOTENCY_KEY)
     content = {endpoint.media_type: {"schema": schema_of[endpoint.answer]}}
     if endpoint.media_type != "application/json":
         content = {endpoint.media_type: {"schema": {"type": "string"}}}
     if endpoint.streams:
-        content[NDJSON] = {"schema": {"type": "string", "description": "One Result a line, in order"}}
+        content[NDJSON] = {"schema": {"type": "string", "description": "One answer a line, in order"}}
     problem = {"description": "Problem document", "content": {PROBLEM: {"schema": schema_of[Problem]}}}
     operation: dict[str, Any] = {
         "operationId": _operation_id(endpoint),
@@ -76,9 +86,10 @@ def _operation(endpoint: Endpoint, schema_of: dict[Any, Any], query: dict[str, A
     }
     if endpoint.body is not None:
         bodies = {"application/json": {"schema": schema_of[endpoint.body]}}
-        if endpoint.body is SyncRequest:
-            bodies[NDJSON] = {"schema": {"type": "string", "description": "One Operation a line"}}
-        operation["requestBody"] = {"required": True, "content": bodies}
+        if endpoint.line is not None:
+            shown = f"One {endpoint.line.__name__} a line"
+            bodies[NDJSON] = {"schema": {"type": "string", "description": shown}}
+        operation["requestBody"] = {"required": not endpoint.is_body_optional, "content": bodies}
     return operation
 
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -100,6 +100,18 @@ def encode_frame(message: Call | Answer, encoder: msgspec.msgpack.Encoder | None
     return len(content).to_bytes(HEADER_SIZE, "big") + content
 
 
+class Engine(Protocol):
+    """What endpoints ask: the engine itself, or the engine with what an idempotency key remembers before it."""
+
+    async def call(self, method: str, actor: Actor, args: Any = None, timeout_s: float | None = None) -> Answer:
+        """As RpcClient.call()."""
+        ...
+
+    async def writable(self) -> None:
+        """As RpcClient.writable()."""
+        ...
+
+
 class RpcClient(asyncio.Protocol):
     """The HTTP process's end. One for each connection to the engine."""
 
@@ -123,8 +135,16 @@ class RpcClient(asyncio.Protocol):
     def calls_in_flight(self) -> int:
         return len(self._pending)
 
-    async def call(self, method: str, actor: Actor, args: Any = None, timeout_s: float | None = None) -> Answer:
-        """Ask the engine. args: what msgpack can hold.
+    async def call(
+        self,
+        method: str,
+        actor: Actor,
+        args: Any = None,
+        timeout_s: float | None = None,
+        key: str = "",
+        digest: bytes = b"",
+    ) -> Answer:
+        """Ask the engine. args: what msgpack can hold. key, digest: see Call.
 
         Raises RpcUnavailable when the engine is gone, has RPC_CALLS_IN_FLIGHT_MAX questions before it, or does not
         answer in time; FrameTooLong and OverflowError (an integer above 64 bits), before anything is sent.
@@ -134,7 +154,8 @@ class RpcClient(asyncio.Protocol):
         if len(self._pending) >= RPC_CALLS_IN_FLIGHT_MAX:
             raise RpcUnavailable("the engine is busy")
         self._last_id += 1
-        call = Call(id=self._last_id, method=method, actor=actor, args=msgspec.Raw(self._encoder.encode(args)))
+        packed = msgspec.Raw(self._encoder.encode(args))
+        call = Call(id=self._last_id, method=method, actor=actor, args=packed, key=key, digest=digest)
         frame = encode_frame(call, self._encoder)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending[call.id] = future

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from aaa.limits import HTTP_LIST_COUNT_MAX
-from aaa.model.entities import Credential, Moment, Octets, Service, Subscriber
+from aaa.limits import ENFORCED_WAIT_S, ENFORCED_WAIT_S_MAX, HTTP_LIST_COUNT_MAX
+from aaa.model.entities import Credential, Id, Moment, Octets, Service, Subscriber
 from aaa.model.operations import Result
 from policy.model import Plan, Rate, State
 
@@ -53,6 +53,34 @@ class StateChange(Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=1024)] = ""
 
 
+class HoldChange(Struct, forbid_unknown_fields=True):
+    """A hold to lay on a service, beside billing's state; one of the same cause is replaced."""
+
+    kind: Literal["restrict", "suspend"]
+    cause: Id = "admin"
+    """Names the hold within its service. `automation:` at its beginning is the automations' own."""
+    until: Moment | None = None
+    """It ends by itself; null: when it is lifted."""
+    reason: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class Restoration(Struct, forbid_unknown_fields=True):
+    """Holds to lift."""
+
+    cause: Id | None = None
+    """Of one hold; null: all holds."""
+
+
+Tag = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class TagChange(Struct, forbid_unknown_fields=True):
+    """Tags to put on a service and to take off; policy reads them as service.tags."""
+
+    add: Annotated[tuple[Tag, ...], Meta(max_length=64)] = ()
+    remove: Annotated[tuple[Tag, ...], Meta(max_length=64)] = ()
+
+
 class Deletion(Struct, forbid_unknown_fields=True):
     """A DELETE names its revision in the query, or in this body."""
 
@@ -65,8 +93,58 @@ class SyncRequest(Struct, forbid_unknown_fields=True):
     operations: list[msgspec.Raw]
 
 
-class SyncAnswer(Struct):
-    """One Result for each operation, in order."""
+class Receipt(Struct):
+    """What was sent to the network for a change, and what it answered."""
+
+    id: int
+    session: str
+    nas: str
+    service_id: str
+    action: Literal["coa", "disconnect"]
+    state: Literal["pending", "sent", "waiting", "done", "failed", "superseded"]
+    """done, failed and superseded are final."""
+    result: str = ""
+    """One word when final: ack, session_gone, refused, unreachable, superseded."""
+    reason: str = ""
+    """What differs."""
+    error_cause: int | None = None
+    """Error-Cause of the last NAK (RFC 5176)."""
+    attempts: int = 0
+    sent_at: Moment | None = None
+    answered_at: Moment | None = None
+    seconds: float | None = None
+    """From the decision to the end of it, or until now."""
+
+
+class Enforced(Struct, omit_defaults=True):
+    """What followed on the network, where the caller waited for it."""
+
+    converged: bool | None = None
+    """Every session runs under what was decided; absent: nobody waited."""
+    receipts: list[Receipt] = []
+    """The first of them; `counts` has all."""
+    pending: list[int] = []
+    """Numbers of those that are not final yet."""
+    counts: dict[str, int] = {}
+    """How many in each state."""
+
+
+class PushResult(Enforced, omit_defaults=True):
+    """Answer to one operation; with ?wait=enforced also what followed on the network."""
+
+    kind: str = ""
+    id: str = ""
+    status: Literal["applied", "stale", "conflict", "error"] = "error"
+    revision: int | None = None
+    """The stored revision after the operation."""
+    error: str | None = None
+    detail: str | None = None
+    field: str | None = None
+    enforcements: tuple[int, ...] = ()
+
+
+class SyncAnswer(Enforced, kw_only=True, omit_defaults=True):
+    """One Result for each operation, in order; with ?wait=enforced also what followed on the network."""
 
     results: list[Result]
 
@@ -75,7 +153,16 @@ class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """No query parameters."""
 
 
-class DeleteQuery(Struct, frozen=True, forbid_unknown_fields=True):
+class WaitQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to wait for the network."""
+
+    wait: Literal["enforced"] | None = None
+    """enforced: answer when the network has acknowledged or refused what the change causes."""
+    timeout: Annotated[float, Meta(ge=0, le=ENFORCED_WAIT_S_MAX)] = ENFORCED_WAIT_S
+    """Seconds to wait at most."""
+
+
+class DeleteQuery(WaitQuery, frozen=True, forbid_unknown_fields=True):
     """Parameters of a DELETE."""
 
     revision: Revision | None = None
@@ -119,6 +206,8 @@ class SessionQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
     address: str | None = None
     ended: bool | None = None
     """true: ended ones; false or absent: live ones."""
+    divergent: bool | None = None
+    """true: only those that do not run yet under what was decided, with the reason."""
 
 
 class LeaseQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,12 +275,61 @@ class Usage(Octets, frozen=True):
     total_octets: int = 0
 
 
-class QuotaStatus(Struct):
-    """What a cycle includes and what is left of it."""
+class BucketView(Struct, omit_defaults=True):
+    """Octets that a balance offers, in the order in which buckets are used up."""
+
+    kind: str
+    """cycle, rollover or topup."""
+    octets: int
+    used_octets: int
+    left_octets: int
+    id: str = ""
+    """The client's own, of a top-up."""
+    expires_at: Moment | None = None
+
+
+class QuotaStatus(Struct, omit_defaults=True):
+    """What a cycle offers and what is left of it."""
 
     octets: int
+    """All of the cycle: included, rolled over, topped up."""
     used_octets: int = 0
     left_octets: int = 0
+    shared: str = ""
+    """Whose balance it is: service, subscriber or group."""
+    buckets: list[BucketView] = []
+    cycle_ends_at: Moment | None = None
+
+
+class HoldView(Struct, omit_defaults=True):
+    """A hold on a service."""
+
+    kind: Literal["restrict", "suspend"]
+    cause: str
+    actor: str = ""
+    at: Moment | None = None
+    until: Moment | None = None
+    reason: str = ""
+
+
+class Balance(Struct):
+    """A service's balance."""
+
+    service_id: str
+    kind: str
+    """service, subscriber or group: whose balance it is."""
+    octets: int
+    used_octets: int
+    left_octets: int
+    buckets: list[BucketView]
+    cycle_starts_at: Moment | None = None
+    cycle_ends_at: Moment | None = None
+    thresholds: list[int] = []
+    """Percent at which `quota.threshold` is told."""
+    told: list[int] = []
+    """Those told in this cycle."""
+    services: list[str] = []
+    """All that draw from it, where it is shared; the first thousand."""
 
 
 class SessionStatus(Struct):
@@ -204,19 +342,43 @@ class SessionStatus(Struct):
     confirmed: dict[str, Any] | None = None
     converged: bool = False
     since: Moment | None = None
+    """Since when it has been so."""
+    started_at: Moment | None = None
+    framed_ip: str | None = None
+    usage: Usage | None = None
+    enforcement: Receipt | None = None
+    """What is being done about it."""
 
 
 class ServiceStatus(Struct):
     """What a portal shows."""
 
     service_id: str
+    subscriber_id: str
     state: State
     """The effective state: the strictest of billing's and all holds."""
+    pushed_state: State
+    """Billing's own."""
+    holds: list[HoldView]
     plan_id: str
+    grant: bool
+    reason: str
+    message: str
     rate: Rate | None
     usage: Usage
     quota: QuotaStatus | None
+    cycle_ends_at: Moment | None
+    expires_at: Moment | None
+    tags: list[str]
     sessions: list[SessionStatus]
+
+
+class SubscriberStatus(Struct):
+    """A subscriber's services; the first hundred."""
+
+    subscriber_id: str
+    operator: str
+    services: list[ServiceStatus]
 
 
 class Session(Struct, omit_defaults=True):
@@ -246,6 +408,15 @@ class Session(Struct, omit_defaults=True):
     nas_port_id: str | None = None
     circuit_id: str | None = None
     remote_id: str | None = None
+    terminate_cause: int | None = None
+    ended_by_nas: bool | None = None
+    diverged_at: Moment | None = None
+    """Since when it has not run under what was decided."""
+    enforcement: Receipt | None = None
+    """What is being done about it."""
+    desired: dict[str, Any] | None = None
+    """What it should run under, and what the network confirmed; of a divergent one."""
+    confirmed: dict[str, Any] | None = None
 
 
 class SessionPage(Struct):
@@ -253,6 +424,16 @@ class SessionPage(Struct):
 
     items: list[Session]
     next: str | None = None
+
+
+class SessionChange(Enforced, omit_defaults=True):
+    """A Disconnect-Request or CoA is on its way; with ?wait=enforced, how it ended."""
+
+    session_id: str = ""
+    status: str = ""
+    """sent, or unchanged: the session runs under what was decided."""
+    nas: str = ""
+    enforcements: tuple[int, ...] = ()
 
 
 class Lease(Struct):
@@ -271,6 +452,108 @@ class LeasePage(Struct):
     """Leases found."""
 
     items: list[Lease]
+
+
+class SnapshotQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of a snapshot."""
+
+    dry_run: bool = False
+    """Change nothing; say what would change, with lists."""
+    share: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Largest share of what is there that may be ended; absent: as configured."""
+    kinds: str = "plan,subscriber,service"
+    """Of which kinds this is the whole truth; the stream has no others."""
+
+
+class SnapshotRequest(Struct, forbid_unknown_fields=True):
+    """The full truth; every plan before its services, every subscriber before its services."""
+
+    entities: list[msgspec.Raw]
+
+
+class SnapshotEntity(Struct, forbid_unknown_fields=True):
+    """One entity of a snapshot, as a put has it."""
+
+    kind: Literal["plan", "subscriber", "service"]
+    id: Id
+    value: dict[str, Any]
+
+
+class SnapshotCounts(Struct):
+    """What became of one kind. In a dry run: what would."""
+
+    received: int = 0
+    new: int = 0
+    """Were not here."""
+    newer: int = 0
+    """Had a higher revision than what was stored."""
+    same: int = 0
+    repaired: int = 0
+    """Had the stored revision with other content."""
+    older: int = 0
+    """Had a lower revision than what is stored: not taken."""
+    errors: int = 0
+    absent: int = 0
+    """Are here and were not in the snapshot."""
+    ended: int = 0
+    """Of these: services terminated, subscribers deleted."""
+    kept: int = 0
+    """Of these: plans, which may come from elsewhere, and subscribers that have services."""
+
+
+class SnapshotAnswer(Struct, omit_defaults=True):
+    """What a snapshot did, or with ?dry_run=true would do. A list names the first ten thousand."""
+
+    dry_run: bool
+    complete: bool
+    """The end of the snapshot was seen and counted; otherwise nothing was ended."""
+    kinds: dict[str, SnapshotCounts]
+    missing: list[str] = []
+    """KIND/ID of what was not here. This list and the next four in a dry run only."""
+    older_here: list[str] = []
+    """What has a higher revision in the snapshot than here."""
+    newer_here: list[str] = []
+    """What has a higher revision here than in the snapshot."""
+    differing: list[str] = []
+    """What has the same revision and other content."""
+    extra: list[str] = []
+    """What is here and not in the snapshot; it was ended, or in a dry run would be."""
+    errors: list[Result] = []
+    """What could not be taken."""
+
+
+class DigestQuery(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Parameters of a digest."""
+
+    kind: Literal["plan", "subscriber", "service"] = "service"
+    parts: Annotated[int, Meta(ge=1, le=4096)] = 1
+    """Into how many parts of equal count the range is cut."""
+    start: str | None = msgspec.field(default=None, name="from")
+    """First id of the range, inclusive."""
+    end: str | None = msgspec.field(default=None, name="to")
+    """End of the range, exclusive."""
+
+
+class DigestPart(Struct):
+    """One range of ids."""
+
+    first: str | None = msgspec.field(name="from")
+    """Inclusive; null: from the beginning."""
+    end: str | None = msgspec.field(name="to")
+    """Exclusive; null: to the end."""
+    count: int
+    sha256: str
+    """Of the lines "ID TAB REVISION LF", sorted by the octets of the ids in UTF-8."""
+
+
+class Digest(Struct):
+    """Hashes of what is here, in order of ids."""
+
+    kind: str
+    count: int
+    sha256: str
+    """Of all lines of the range."""
+    parts: list[DigestPart]
 
 
 class Health(Struct):

@@ -32,7 +32,14 @@ def make_settings(config: Config, version: str) -> ApiSettings:
         Token(name=token.name, role=token.role, sha256=token.token_sha256 or "", operator=token.operator)
         for token in config.token
     )
-    return ApiSettings(tokens, config.api.body_max, config.api.metrics_open, version)
+    return ApiSettings(
+        tokens,
+        config.api.body_max,
+        config.api.metrics_open,
+        version,
+        store=config.store.path,
+        snapshot_share=config.api.snapshot_share,
+    )
 
 
 def bind(listen: str) -> socket.socket:

@@ -5,23 +5,37 @@ several in flight; an operation that fails its check is answered here and never 
 """
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from aaa.limits import (
+    ENFORCED_NAMES_MAX,
     HTTP_SYNC_CALL_BYTES,
     HTTP_SYNC_CALL_OPERATIONS,
     HTTP_SYNC_CALLS_IN_FLIGHT,
     HTTP_SYNC_LINE_BYTES_MAX,
 )
-from aaa.model.entities import Service, Subscriber
+from aaa.model.entities import Service, Subscriber, TopUp
 from aaa.model.operations import Actor, Answer, Operation, Result
-from billing_hooks.problems import FieldError, check_value, explain
-from billing_hooks.rpc import RpcClient, RpcUnavailable
-from billing_hooks.schema import CredentialSet, PlanPatch, ServicePatch, StateChange, SubscriberPatch
+from billing_hooks.problems import FieldError, ProblemError, check_value, explain
+from billing_hooks.rpc import Engine, RpcUnavailable
+from billing_hooks.schema import (
+    CredentialSet,
+    HoldChange,
+    PlanPatch,
+    Restoration,
+    ServicePatch,
+    StateChange,
+    SubscriberPatch,
+    TagChange,
+    parse_moment,
+)
+from billing_hooks.tokens import PUSHERS, SUPPORT, Role
 from policy.model import Plan
 
 VALUES: Final[dict[tuple[str, str], Any]] = {
@@ -33,16 +47,63 @@ VALUES: Final[dict[tuple[str, str], Any]] = {
     ("patch", "subscriber"): SubscriberPatch,
     ("patch", "service"): ServicePatch,
     ("state", "service"): StateChange,
+    ("top_up", "service"): TopUp,
+    ("hold", "service"): HoldChange,
+    ("restore", "service"): Restoration,
+    ("tag", "service"): TagChange,
 }
-"""(op, kind) -> shape of the operation's value. Deletions have none."""
+"""(op, kind) -> shape of the operation's value; deletions have none. Other topics add theirs in billing_hooks.table."""
+ROLES: Final[dict[tuple[str, str], frozenset[Role]]] = {
+    ("hold", "service"): SUPPORT,
+    ("restore", "service"): SUPPORT,
+    ("tag", "service"): SUPPORT,
+}
+"""(op, kind) -> who may; absent: PUSHERS. Other topics add theirs in billing_hooks.table."""
+REVISED: Final = frozenset(("put", "patch", "delete", "state"))
+"""Operations that carry a revision; the others leave what billing pushed as it is."""
+AUTOMATION: Final = "automation:"
+"""Causes that begin so are the automations' own: they are restored, never laid, through the API."""
 REVISION_MAX: Final = 2**63 - 1
 ID_LENGTH_MAX: Final = 253
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Answers(msgspec.Struct):
-    """Body of the engine's answer to `sync`."""
+    """Body of the engine's answer to `sync` and `sync_watch`."""
 
     results: list[Result]
+    after: int | None = None
+    """Number of the last enforcement before it."""
+
+
+class Effects(msgspec.Struct):
+    """What some results say of the network: what to wait for."""
+
+    enforcements: list[int] = []
+    services: set[str] = set()
+    """Whose live sessions are compared; likewise the next two, a plan's in slices after the answer."""
+    subscribers: set[str] = set()
+    plans: set[str] = set()
+    after: int | None = None
+    """Number of the last enforcement before the first change."""
+
+    @classmethod
+    def of(cls, operations: Iterable[Operation], answers: Answers) -> "Effects":
+        """Of operations and their answers, in the same order."""
+        effects = cls()
+        effects.add(operations, answers)
+        return effects
+
+    def add(self, operations: Iterable[Operation], answers: Answers) -> None:
+        """Likewise of some more."""
+        if self.after is None:
+            self.after = answers.after
+        named = {"plan": self.plans, "subscriber": self.subscribers}
+        for operation, result in zip(operations, answers.results, strict=True):
+            self.enforcements += result.enforcements
+            names = named.get(operation.kind, self.services)
+            if result.status in ("applied", "stale") and len(names) < ENFORCED_NAMES_MAX:
+                names.add(operation.id)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -94,10 +155,15 @@ class LineSplitter:
         return [Line(self._number, data)] if data else []
 
 
+def may(role: Role, operation: Operation) -> bool:
+    """Whether a token of this role may ask for it."""
+    return role in ROLES.get((operation.op, operation.kind), PUSHERS)
+
+
 def check_operation(operation: Operation) -> Operation:
     """The operation, its value checked and its revision in `revision`. Raises FieldError."""
-    if not 0 < len(operation.id) <= ID_LENGTH_MAX:
-        raise FieldError(f"an id has 1 to {ID_LENGTH_MAX} characters", "$.id")
+    if not 0 < len(operation.id) <= ID_LENGTH_MAX or CONTROL.search(operation.id):
+        raise FieldError(f"an id has 1 to {ID_LENGTH_MAX} characters, none a control character", "$.id")
     value = operation.value
     if operation.op == "delete":
         if value:
@@ -106,20 +172,52 @@ def check_operation(operation: Operation) -> Operation:
         shape = VALUES.get((operation.op, operation.kind))
         if shape is None:
             raise FieldError(f"{operation.op} is not possible for a {operation.kind}", "$.op")
+        if operation.op == "restore" and value is None:
+            value = operation.value = {}
         if value is None:
             raise FieldError("value is required", "$.value")
-        if operation.revision is not None and value.setdefault("revision", operation.revision) != operation.revision:
-            raise FieldError("differs from the operation's own revision", "$.value.revision")
-        try:
-            check_value(value, shape)
-        except FieldError as error:
-            raise FieldError(error.detail, "$.value" + error.field[1:], error.suggestion) from None
-        if value.get("id", operation.id) not in ("", operation.id):
-            raise FieldError("differs from the operation's own id", "$.value.id")
-        operation.revision = value.get("revision")
-    if operation.revision is None:
+        if operation.op in REVISED:
+            _join_revision(operation, value)
+        _check_shape(value, shape)
+        if operation.op == "hold":
+            _check_hold(value)
+    return _check_revision(operation)
+
+
+def _join_revision(operation: Operation, value: dict[str, Any]) -> None:
+    """Revision and id stand in the value, in the operation, or the same in both."""
+    if operation.revision is not None and value.setdefault("revision", operation.revision) != operation.revision:
+        raise FieldError("differs from the operation's own revision", "$.value.revision")
+    if value.get("id", operation.id) not in ("", operation.id):
+        raise FieldError("differs from the operation's own id", "$.value.id")
+    operation.revision = value.get("revision")
+
+
+def _check_shape(value: dict[str, Any], shape: Any) -> None:
+    try:
+        check_value(value, shape)
+    except FieldError as error:
+        raise FieldError(error.detail, "$.value" + error.field[1:], error.suggestion) from None
+
+
+def _check_hold(value: dict[str, Any]) -> None:
+    """A cause of the caller's own, and the end in epoch seconds."""
+    cause = value.setdefault("cause", "admin")
+    if cause.startswith(AUTOMATION):
+        raise FieldError(f"causes that begin with {AUTOMATION!r} are the automations' own", "$.value.cause")
+    if isinstance(value.get("until"), str):
+        value["until"] = parse_moment(value["until"])
+
+
+def _check_revision(operation: Operation) -> Operation:
+    revision = operation.revision
+    if operation.op not in REVISED:
+        if revision is not None:
+            raise FieldError(f"{operation.op} has no revision: what billing pushed stays as it is", "$.revision")
+        return operation
+    if isinstance(revision, bool) or not isinstance(revision, int):
         raise FieldError("revision is required", "$.revision" if operation.op == "delete" else "$.value.revision")
-    if not 0 <= operation.revision <= REVISION_MAX:
+    if not 0 <= revision <= REVISION_MAX:
         raise FieldError(f"a revision is an integer from 0 to {REVISION_MAX}", "$.revision")
     return operation
 
@@ -150,39 +248,56 @@ class _Call:
         return len(self.results) >= HTTP_SYNC_CALL_OPERATIONS or self.size >= HTTP_SYNC_CALL_BYTES
 
 
-async def run(lines: AsyncIterable[Iterable[Line]], rpc: RpcClient, actor: Actor) -> AsyncIterator[list[Result]]:
-    """Results in the order of the lines, some at a time; every line gets one, whatever becomes of the engine."""
-    decoder = msgspec.json.Decoder(Operation)
+async def run(
+    lines: AsyncIterable[Iterable[Line]],
+    engine: Engine,
+    actor: Actor,
+    watches: bool = False,
+    effects: Effects | None = None,
+    read: Callable[[bytes], Operation] | None = None,
+) -> AsyncIterator[list[Result]]:
+    """Results in the order of the lines, some at a time; every line gets one, whatever becomes of the engine.
+
+    watches: the results name the enforcements that followed, which are added to `effects`. read: makes a checked
+    operation of a line, or raises FieldError; absent: the line is one.
+    Raises ProblemError when an idempotency key was used for other lines.
+    """
+    read = partial(read_operation, decoder=msgspec.json.Decoder(Operation)) if read is None else read
+    method = "sync_watch" if watches else "sync"
+    effects = Effects() if effects is None else effects
     in_flight: deque[_Call] = deque()
     call = _Call()
     try:
         async for some in lines:
             for line in some:
-                _add(call, line, decoder)
+                _add(call, line, read, actor)
                 if call.is_full():
                     if len(in_flight) >= HTTP_SYNC_CALLS_IN_FLIGHT:
-                        yield await _finish(in_flight.popleft())
-                    await _start(call, rpc, actor)
+                        yield await _finish(in_flight.popleft(), effects)
+                    await _start(call, engine, actor, method)
                     in_flight.append(call)
                     call = _Call()
         if call.results:
-            await _start(call, rpc, actor)
+            await _start(call, engine, actor, method)
             in_flight.append(call)
         while in_flight:
-            yield await _finish(in_flight.popleft())
+            yield await _finish(in_flight.popleft(), effects)
     finally:
         for left in in_flight:
             if left.answer is not None:
                 left.answer.cancel()
 
 
-def _add(call: _Call, line: Line, decoder: msgspec.json.Decoder[Operation]) -> None:
+def _add(call: _Call, line: Line, read: Callable[[bytes], Operation], actor: Actor) -> None:
     if line.data is None:
         detail = f"operation {line.number}: longer than {HTTP_SYNC_LINE_BYTES_MAX} bytes"
         call.results.append(Result("", "", "error", error="invalid", detail=detail, field="$"))
         return
     try:
-        operation = read_operation(line.data, decoder)
+        operation = read(line.data)
+        if not may(actor.role, operation):
+            call.results.append(_forbidden(line, operation, actor))
+            return
         msgspec.msgpack.encode(operation.value)
     except FieldError as error:
         call.results.append(_refused(line, error))
@@ -210,32 +325,42 @@ def _refused(line: Line, error: FieldError) -> Result:
     return Result(named.kind, named.id, "error", error="invalid", detail=detail, field=error.field)
 
 
-async def _start(call: _Call, rpc: RpcClient, actor: Actor) -> None:
+def _forbidden(line: Line, operation: Operation, actor: Actor) -> Result:
+    detail = f"operation {line.number}: the role {actor.role} may not {operation.op} a {operation.kind}"
+    return Result(operation.kind, operation.id, "error", error="forbidden", detail=detail, field="$.op")
+
+
+async def _start(call: _Call, engine: Engine, actor: Actor, method: str) -> None:
     if call.operations:
-        await rpc.writable()
-        call.answer = asyncio.create_task(rpc.call("sync", actor, call.operations))
+        await engine.writable()
+        call.answer = asyncio.create_task(engine.call(method, actor, call.operations))
         # The task takes its place in the order of calls before the next one is made.
         await asyncio.sleep(0)
 
 
-async def _finish(call: _Call) -> list[Result]:
+async def _finish(call: _Call, effects: Effects) -> list[Result]:
     if call.answer is None:
         return [result for result in call.results if result is not None]
     try:
-        answers = iter(_results_of(await call.answer, call.operations))
+        given = _results_of(await call.answer, call.operations)
     except RpcUnavailable as error:
-        answers = iter(_unanswered(call.operations, "unavailable", f"{error}; push it again"))
+        given = Answers(_unanswered(call.operations, "unavailable", f"{error}; push it again"))
+    effects.add(call.operations, given)
+    answers = iter(given.results)
     return [next(answers) if result is None else result for result in call.results]
 
 
-def _results_of(answer: Answer, operations: list[Operation]) -> list[Result]:
+def _results_of(answer: Answer, operations: list[Operation]) -> Answers:
     if answer.status != 200:
         problem = msgspec.json.decode(answer.body, type=dict[str, Any]) if answer.body else {}
-        return _unanswered(operations, str(problem.get("error", "internal")), str(problem.get("detail", "")))
-    results = msgspec.json.decode(answer.body, type=Answers).results
-    if len(results) != len(operations):
-        return _unanswered(operations, "internal", "the engine gave another number of results")
-    return results
+        error, detail = str(problem.get("error", "internal")), str(problem.get("detail", ""))
+        if error == "idempotency_mismatch":
+            raise ProblemError(error, detail, "Idempotency-Key")
+        return Answers(_unanswered(operations, error, detail))
+    given = msgspec.json.decode(answer.body, type=Answers)
+    if len(given.results) != len(operations):
+        return Answers(_unanswered(operations, "internal", "the engine gave another number of results"))
+    return given
 
 
 def _unanswered(operations: list[Operation], error: str, detail: str) -> list[Result]:

@@ -2,7 +2,12 @@
 
 from typing import Final
 
-from billing_hooks import endpoints, see
+from billing_hooks import digest, endpoints, see, snapshot
 from billing_hooks.endpoints import Endpoint
 
-ENDPOINTS: Final[tuple[Endpoint, ...]] = (*endpoints.ENDPOINTS, *see.ENDPOINTS)
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *endpoints.ENDPOINTS,
+    *snapshot.ENDPOINTS,
+    *digest.ENDPOINTS,
+    *see.ENDPOINTS,
+)

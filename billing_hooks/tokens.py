@@ -17,9 +17,11 @@ Role = Literal["reader", "support", "billing", "sim_admin", "admin"]
 READERS: Final[frozenset[Role]] = frozenset(("reader", "support", "billing", "sim_admin", "admin"))
 """See everything but secrets and who used which address when."""
 SUPPORT: Final[frozenset[Role]] = frozenset(("support", "billing", "admin"))
-"""Help one subscriber: disconnect, and look up who had an address."""
+"""Help one subscriber: disconnect, lay and lift holds, tag, and look up who had an address."""
 PUSHERS: Final[frozenset[Role]] = frozenset(("billing", "admin"))
-"""Change plans, subscribers, services and credentials."""
+"""Change plans, subscribers, services and credentials, and top up."""
+CHANGERS: Final[frozenset[Role]] = frozenset(("support", "billing", "sim_admin", "admin"))
+"""Send changes at all; each operation asks for its own roles."""
 ADMINS: Final[frozenset[Role]] = frozenset(("admin",))
 """Run the server."""
 EVERYBODY: Final[frozenset[Role]] = frozenset()
@@ -46,6 +48,10 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     metrics_open: bool = True
     """Whether /metrics is answered without a token."""
     version: str = ""
+    store: str = ""
+    """Path of the store, for history and digests, which are read without the engine; "": there is none."""
+    snapshot_share: float = 0.1
+    """Above this share of what is there, a snapshot ends nothing."""
 
 
 class TokenTable:

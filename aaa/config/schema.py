@@ -59,11 +59,13 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     key_env: str | None = None
     """Environment variable that holds the key."""
     retention_events: Retention = 30 * _DAY
-    """How long events stay readable."""
+    """How long events and the receipts of enforcement stay readable."""
     retention_leases: Retention = 400 * _DAY
     """How long the history of who had which address is kept; the law may set it."""
     retention_cdrs: Retention = 400 * _DAY
     """How long ended sessions with their usage are kept; not less than `retention_leases`, which is told with them."""
+    retention_audit: Retention = 400 * _DAY
+    """How long the audit log is kept; its chain of hashes is whole from the oldest entry that is."""
 
 
 class Radius(Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,6 +185,8 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """Address and port, "[::1]:8080" for IPv6. Without TLS, keep it on loopback or behind a proxy."""
     body_max: Annotated[int, Meta(ge=1024, le=1 << 30)] = 16 << 20
     """Largest request body in bytes; NDJSON streams are bounded by line."""
+    snapshot_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """A snapshot that would end more than this share of the services or subscribers ends nothing."""
     metrics_open: bool = True
     """Answer /metrics without a token; with `false` it needs one of any role."""
     tls: bool = False

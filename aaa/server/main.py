@@ -44,6 +44,7 @@ from aaa.radius.clients import Client, Clients, format_address
 from aaa.radius.dynamic import SESSION_NOT_FOUND
 from aaa.server import systemd, views
 from aaa.server.admin import Admin
+from aaa.server.admin_sync import Sync
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log
@@ -90,6 +91,11 @@ def access_settings(config: Config) -> AccessSettings:
     )
 
 
+def retention_spans(kept: configuration.Store) -> tuple[float, float, float, float]:
+    """How long history is kept, as Retention takes it."""
+    return kept.retention_events, kept.retention_leases, kept.retention_cdrs, kept.retention_audit
+
+
 class Server:
     """One running server."""
 
@@ -128,10 +134,11 @@ class Server:
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
         )
         kept = config.store
-        self.retention = Retention(self.store, kept.retention_events, kept.retention_leases, kept.retention_cdrs)
+        self.retention = Retention(self.store, *retention_spans(kept))
         self.store.services_max = config.server.services_max
         self.ports: list[Port] = []
         self.status_attributes = StatusAttributes(self)
+        self.sync = Sync(self)
         self.admin = Admin(self)
         self.link: StoreLink | None = None
         self.http: HttpProcess | None = None
@@ -412,7 +419,7 @@ class Server:
         self.authorizer.use(settings)
         self.liveness.use(settings, new.radius.nas_silence)
         kept = new.store
-        self.retention.use(kept.retention_events, kept.retention_leases, kept.retention_cdrs)
+        self.retention.use(*retention_spans(kept))
         self.store.services_max = new.server.services_max
         # Names are indexed in the case that the start found configured.
         self.store.names = replace(name_rules(new), lower=self.store.names.lower)

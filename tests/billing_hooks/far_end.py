@@ -32,8 +32,9 @@ class FarEngine:
         args = msgspec.msgpack.decode(call.args)
         if call.method != "sync":
             self.calls.append((call.method, call.actor, args))
-        method: Callable[[Actor, Any], Any] = getattr(self, f"answer_{call.method}")
-        return method(call.actor, args)
+        method: Callable[[Actor, Any], Any] | None = getattr(self, f"answer_{call.method}", None)
+        # Topics that are specified with their own engine.
+        return missing(call.method) if method is None else method(call.actor, args)
 
     def answer_sync(self, actor: Actor, args: Any) -> Any:
         operations = msgspec.convert(args, list[Operation])
@@ -42,6 +43,53 @@ class FarEngine:
         if self.hold is None:
             return answer
         return self._later(answer, self.hold)
+
+    def answer_sync_watch(self, actor: Actor, args: Any) -> Any:
+        return self.answer_sync(actor, args)
+
+    def answer_enforced(self, actor: Actor, args: Any) -> Answer:
+        self.waited = args
+        return reply(200, {"converged": True, "receipts": [], "pending": [], "counts": {}})
+
+    def answer_snapshot_begin(self, actor: Actor, args: Any) -> Answer:
+        self.snapshot: set[tuple[str, str]] = set()
+        return reply(200, {"snapshot": 1})
+
+    def answer_snapshot_apply(self, actor: Actor, args: Any) -> Answer:
+        operations = msgspec.convert(args["operations"], list[Operation])
+        results = []
+        for operation in operations:
+            self.snapshot.add((operation.kind, operation.id))
+            result = self.apply(operation)
+            became = "new" if result.status == "applied" else "same"
+            results.append(msgspec.to_builtins(result) | ({} if result.status == "error" else {"detail": became}))
+        return reply(200, {"results": results})
+
+    def answer_snapshot_mark(self, actor: Actor, args: Any) -> Answer:
+        self.snapshot |= {(kind, name) for kind, name in args["names"]}
+        return reply(200, {})
+
+    def answer_snapshot_look(self, actor: Actor, args: Any) -> Answer:
+        return reply(200, {})
+
+    def answer_snapshot_end(self, actor: Actor, args: Any) -> Answer:
+        absent = [f"{kind}/{name}" for kind, name in self.entities if (kind, name) not in self.snapshot]
+        answer = {"kinds": {"service": {"absent": len(absent)}}, "extra": absent}
+        if absent and args["share"] < 1:
+            answer["refused"] = "too many"
+        return reply(200, answer)
+
+    def answer_snapshot_close(self, actor: Actor, args: Any) -> Answer:
+        return reply(200, {})
+
+    def answer_balance(self, actor: Actor, args: Any) -> Answer:
+        return missing(args["id"])
+
+    def answer_subscriber_status(self, actor: Actor, args: Any) -> Answer:
+        return missing(args["id"])
+
+    def answer_session_reauthorize(self, actor: Actor, args: Any) -> Answer:
+        return self.answer_session_disconnect(actor, args)
 
     async def _later(self, answer: Answer, hold: asyncio.Event) -> Answer:
         await hold.wait()
