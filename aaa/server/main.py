@@ -129,7 +129,7 @@ class Server:
         self.access_statistics = Statistics()
         self.accounting_statistics = Statistics()
         self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
-        self.network = Dynamic(self.clients, prepared.options, prepared.dictionary)
+        self.network = Dynamic(self.clients, prepared.options, prepared.dictionary, config.radius.listen)
         self.liveness = Liveness(
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
         )

@@ -442,7 +442,8 @@ def test_off_and_on_are_told_once_each(world):
     for status, at in ((OFF, 100), (OFF, 100), (ON, 160), (ON, 160), (ON, 160)):
         world.report(status, key=b"", at=at)
     world.disk.settle()
-    assert [row[0] for row in world.db.execute("SELECT type FROM event WHERE type LIKE 'nas.%' ORDER BY seq")] == ["nas.down", "nas.up"]
+    told = world.db.execute("SELECT type FROM event WHERE type LIKE 'nas.%' ORDER BY seq")
+    assert [row[0] for row in told] == ["nas.down", "nas.up"]
 
 
 def test_session_that_goes_on_after_accounting_on_is_opened_again(world):

@@ -207,7 +207,7 @@ def test_ended_session_moves_to_the_history_with_every_address_it_had():
 
 def test_history_older_than_its_span_goes_slice_by_slice():
     world = World()
-    retention = Retention(world.store, events_s=100.0, leases_s=200.0, cdrs_s=50.0)
+    retention = Retention(world.store, events_s=100.0, leases_s=200.0, cdrs_s=50.0, audit_s=100.0)
     for number in range(RETENTION_SLICE_COUNT + 10):
         world.store.emit("x", "y", AT + number / 1000, {})
     leases = "(x'0a000001', 0, 1, ?), (x'0a000002', 0, 1, ?)"

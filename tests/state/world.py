@@ -7,7 +7,7 @@ from typing import Any
 
 from aaa.model.accounting import AccountingRecord, Status
 from aaa.model.operations import Operation, Result
-from aaa.model.records import NasRecord, ServiceRecord, SessionRecord
+from aaa.model.records import Account, NasRecord, ServiceRecord, SessionRecord
 from aaa.state import schema, writer
 from aaa.state.entities import apply_operation
 from aaa.state.load import load
@@ -15,6 +15,7 @@ from aaa.state.recent import Recent, replay
 from aaa.state.seal import Sealer
 from aaa.state.sessions import apply_accounting
 from aaa.state.store import Store
+from policy.quota import spend
 
 AT = 1_700_000_000.0
 KEY = bytes(32)
@@ -113,11 +114,14 @@ class World:
 
 
 SERVICE_FIELDS = ("no", "cycle_starts_at", "cycle_ends_at", "input_octets", "output_octets")
+ACCOUNT_FIELDS = (
+    "cycle_starts_at", "cycle_ends_at", "charged_octets", "next_mark", "told", "exhausted", "bought", "known",
+)  # fmt: skip
 SESSION_FIELDS = """
     id adopted service_session key multi_key token user_name state started_at updated_at ended_at terminate_cause
     ended_by_nas session_time_s input_octets output_octets raw_input raw_output base_input base_output phases
     framed_ip framed_ipv6 framed_prefix delegated_prefix calling_station called_station nas_port_id circuit_id
-    remote_id held_since interim_interval_s authorised_at
+    remote_id held_since interim_interval_s authorised_at diverged_at
 """.split()  # noqa: SIM905
 
 
@@ -137,9 +141,15 @@ def dump(store: Store) -> dict[str, Any]:
                 [(each.kind, each.key, each.verifier) for each in record.credentials],
                 [getattr(record, field) for field in SERVICE_FIELDS],
                 sorted(session.id for session in record.live.sessions) if record.live is not None else [],
+                (record.marks.holds, record.marks.tags) if record.marks is not None else None,
+                dump_account(record.account),
             )
             for name, record in store.services.items()
         },
+        "accounts": {key: dump_account(account) for key, account in store.accounts.items()},
+        "add_ons": (store.add_on_uses, {name: plan.add_on_uses for name, plan in store.plans.items()}),
+        "timers": store.timers,
+        "audit": (store.last_audit, store.audit_hash),
         "by_no": {
             no: record.body.id
             for no in range(store.last_no + 1)
@@ -175,6 +185,19 @@ def dump(store: Store) -> dict[str, Any]:
         },
         "numbers": (store.last_no, store.last_event),
     }
+
+
+def dump_account(account: Account | None) -> Any:
+    """A balance, settled: when it was settled last does not matter."""
+    if account is None:
+        return None
+    unsettled = account.charged_octets - account.settled_octets
+    return (
+        f"{account.kind}/{account.key}",
+        [member.body.id for member in account.members],
+        [getattr(account, field) for field in ACCOUNT_FIELDS],
+        spend(account.buckets, unsettled),
+    )
 
 
 def chain(session: SessionRecord | None) -> list[int]:
