@@ -278,13 +278,12 @@ class Usage(Octets, frozen=True):
 class BucketView(Struct, omit_defaults=True):
     """Octets that a balance offers, in the order in which buckets are used up."""
 
-    kind: str
-    """cycle, rollover or topup."""
+    kind: Literal["cycle", "roll_over", "top_up"]
     octets: int
     used_octets: int
     left_octets: int
     id: str = ""
-    """The client's own, of a top-up."""
+    """The client's own, of a top-up; else the service's that brings it."""
     expires_at: Moment | None = None
 
 
@@ -320,7 +319,8 @@ class Balance(Struct):
     """service, subscriber or group: whose balance it is."""
     octets: int
     used_octets: int
-    left_octets: int
+    left_octets: int | None
+    """null: a plan with tiers alone has no end."""
     buckets: list[BucketView]
     cycle_starts_at: Moment | None = None
     cycle_ends_at: Moment | None = None
@@ -342,7 +342,7 @@ class SessionStatus(Struct):
     confirmed: dict[str, Any] | None = None
     converged: bool = False
     since: Moment | None = None
-    """Since when it has been so."""
+    """Since when it diverges; of one that does not, its start."""
     started_at: Moment | None = None
     framed_ip: str | None = None
     usage: Usage | None = None
@@ -412,6 +412,8 @@ class Session(Struct, omit_defaults=True):
     ended_by_nas: bool | None = None
     diverged_at: Moment | None = None
     """Since when it has not run under what was decided."""
+    divergence: str | None = None
+    """Why it does not."""
     enforcement: Receipt | None = None
     """What is being done about it."""
     desired: dict[str, Any] | None = None

@@ -18,9 +18,9 @@ import msgspec
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
 from aaa.model.operations import Actor, Answer, Call
-from aaa.model.records import ACTIVE, ENDED, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
+from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
-from aaa.server import admin_see, admin_sync, views
+from aaa.server import admin_feed, admin_see, admin_sync, views
 from aaa.server.answers import missing, reply
 from aaa.server.metrics import Metrics
 from aaa.state.store import ADDRESS_FACTS
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 POSTURE_WINDOW_S = 30 * 86_400.0
 """How far back `nas message-authenticator` looks for requests that would break."""
 Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
-TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (admin_sync.methods, admin_see.methods)
+TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (
+    admin_sync.methods,
+    admin_see.methods,
+    admin_feed.methods,
+)
 """Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""
 
 
@@ -45,7 +49,6 @@ class Admin:
         self._methods: dict[str, Method] = {
             "get": self.get,
             "list": self.page,
-            "status": self.status,
             "decision": self.decision,
             "sessions": self.sessions,
             "session": self.session,
@@ -138,57 +141,10 @@ class Admin:
                     yield no, service.body.id
             return
         records: dict[str, Any] = store.plans if kind == "plan" else store.subscribers
-        yield from sorted((record.no, name) for name, record in records.items() if record.no > after)
+        # Numbers grow, and a record keeps its place until it is deleted.
+        yield from [(record.no, name) for name, record in records.items() if record.no > after]
 
-    # What a portal and a support desk ask
-
-    def status(self, actor: Actor, args: dict[str, Any]) -> Answer:
-        service = self._service(actor, args["id"])
-        if service is None:
-            return missing("service", args["id"])
-        at = time.time()
-        record = self._server.decisions.of(service, at)
-        decision = record.body
-        facts = self._server.decisions.facts_of(service, at)
-        fresh = at >= service.cycle_ends_at
-        used = views.usage_view(0 if fresh else service.input_octets, 0 if fresh else service.output_octets)
-        body: dict[str, Any] = {
-            "service_id": service.body.id,
-            "state": facts.service.state,
-            "plan_id": service.plan.body.id,
-            "subscriber_id": service.subscriber.body.id,
-            "grant": decision.grant,
-            "reason": decision.reason,
-            "message": decision.message,
-            "rate": decision.rate,
-            "usage": used,
-            "quota": None,
-            "cycle_ends_at": views.moment(service.cycle_ends_at),
-            "expires_at": views.moment(facts.service.expires_at),
-            "sessions": [],
-        }
-        if (balance := facts.quota) is not None:
-            body["quota"] = {"octets": balance.octets, "used_octets": balance.used, "left_octets": balance.left}
-        if service.live is not None:
-            for session in service.live.sessions:
-                if session.state == ACTIVE:
-                    body["sessions"].append(self._session_status(session, record))
-        return reply(200, body)
-
-    @staticmethod
-    def _session_status(session: SessionRecord, decision: DecisionRecord) -> dict[str, Any]:
-        confirmed = session.decision
-        return {
-            "id": str(session.id),
-            "protocol": "radius",
-            "nas": session.nas.name,
-            "desired": views.desired_view(decision.body),
-            "confirmed": None if confirmed is None else views.desired_view(confirmed.body),
-            "converged": confirmed is decision,
-            "since": views.moment(session.started_at),
-            "framed_ip": views.address_text(session.framed_ip),
-            "usage": views.usage_view(session.input_octets, session.output_octets),
-        }
+    # Decisions
 
     def decision(self, actor: Actor, args: dict[str, Any]) -> Answer:
         service = self._service(actor, args["id"])
@@ -212,12 +168,13 @@ class Admin:
         limit = args["limit"]
         after = int(args["after"]) if str(args.get("after") or "").isdigit() else 0
         items: list[Any] = []
+        at = time.time()
         candidates = self._candidates(actor, args)
         for count, session in enumerate(candidates):
             if count % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
                 await asyncio.sleep(0)
             if session.id > after and self._visible(actor, session) and matches(session, args):
-                items.append(views.session_view(session))
+                items.append(self._session_view(session, at))
                 if len(items) == limit:
                     return reply(200, {"items": items, "next": str(session.id)})
         return reply(200, {"items": items, "next": None})
@@ -228,7 +185,24 @@ class Admin:
             service = self._service(actor, args["service"])
             live = service.live if service is not None else None
             return sorted(live.sessions, key=lambda session: session.id) if live is not None else []
-        return sorted(self._store.sessions.values(), key=lambda session: session.id)
+        if args.get("divergent"):
+            return sorted(self._server.enforcer.diverged.values(), key=lambda session: session.id)
+        # Ids grow, and a session keeps its place until it is forgotten.
+        return list(self._store.sessions.values())
+
+    def _session_view(self, session: SessionRecord, at: float) -> dict[str, Any]:
+        """A session; of one that diverges also what is desired, what is confirmed, and what is being done."""
+        view = views.session_view(session)
+        if not session.diverged_at:
+            return view
+        desired, confirmed, enforcement = session.desired, session.decision, session.enforcement
+        return view | {
+            "diverged_at": views.moment(session.diverged_at),
+            "divergence": self._server.enforcer.why(session),
+            "desired": None if desired is None else views.desired_view(desired.body),
+            "confirmed": None if confirmed is None else views.desired_view(confirmed.body),
+            "enforcement": None if enforcement is None else views.receipt_view(enforcement, at),
+        }
 
     def _visible(self, actor: Actor, session: SessionRecord) -> bool:
         """Whether the session belongs to the actor's operator."""
@@ -245,7 +219,9 @@ class Admin:
 
     def session(self, actor: Actor, args: dict[str, Any]) -> Answer:
         session = self.visible_session(actor, args["id"])
-        return missing("session", args["id"]) if session is None else reply(200, views.session_view(session))
+        if session is None:
+            return missing("session", args["id"])
+        return reply(200, self._session_view(session, time.time()))
 
     async def leases(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """Who had an address or prefix, and when: live sessions from memory, ended ones from the history."""
@@ -436,6 +412,8 @@ def getattr_or_item(view: Any, field: str) -> Any:
 def matches(session: SessionRecord, wanted: dict[str, Any]) -> bool:
     """Whether a session is among those asked for."""
     if bool(wanted.get("ended")) != (session.state == ENDED):
+        return False
+    if wanted.get("divergent") is not None and bool(wanted["divergent"]) != bool(session.diverged_at):
         return False
     service, nas, user, address = (wanted.get(name) for name in ("service", "nas", "user", "address"))
     if service is not None and (session.service is None or session.service.body.id != service):

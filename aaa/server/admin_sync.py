@@ -463,16 +463,17 @@ class Snapshots:
             self._mark(snapshot, operation.kind, operation.id)
 
     def _mark(self, snapshot: Snapshot, kind: str, name: str) -> None:
-        store = self._store
-        record: Any
-        if kind == "service":
-            record = store.services.get(name)
-        elif kind == "subscriber":
-            record = store.subscribers.get(name)
-        else:
-            record = store.plans.get(name)
+        record = self._record(kind, name)
         if record is not None and record.no <= snapshot.last_no:
             snapshot.seen[record.no] = 1
+
+    def _record(self, kind: str, name: str) -> Any:
+        store = self._store
+        if kind == "service":
+            return store.services.get(name)
+        if kind == "subscriber":
+            return store.subscribers.get(name)
+        return store.plans.get(name) if kind == "plan" else None
 
     def apply(self, actor: Actor, args: dict[str, Any]) -> Answer | Awaitable[Answer]:
         """Entities as puts; each answer says in `detail` what became of it."""
@@ -510,9 +511,7 @@ class Snapshots:
     def _predict(self, operation: Operation, operator: str | None) -> str | Result:
         """new, newer, repaired, same or older; a Result where it cannot be taken. Changes nothing."""
         store, kind = self._store, operation.kind
-        record: Any = {"plan": store.plans, "subscriber": store.subscribers, "service": store.services}[kind].get(
-            operation.id
-        )
+        record = self._record(kind, operation.id)
         stored = None if record is None else record.body.revision
         owner = getattr(record, "subscriber", record)
         if operator is not None and owner is not None and kind != "plan" and owner.body.operator != operator:

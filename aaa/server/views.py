@@ -11,18 +11,23 @@ import msgspec
 from aaa.credential.identity import format_mac, show_circuit
 from aaa.credential.verifier import Scheme, Verifier
 from aaa.engine.facts import epoch
+from aaa.model.enforcement import Enforcement
+from aaa.model.entities import Hold
 from aaa.model.records import ACTIVE, ENDED, PENDING, CredentialRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.dynamic import ERROR_CAUSES
 from aaa.server.dynamic import Posture
 from policy.model import Decision
+from policy.quota import Bucket
 
 STATES = {PENDING: "pending", ACTIVE: "active", ENDED: "ended"}
+LAST_MOMENT = 253_402_300_800.0
+"""The first second of the year 10000: what is never over is told as null."""
 SERVICE_MOMENTS = ("activated_at", "expires_at", "grace_until")
 
 
 def moment(at: float | None) -> str | None:
     """RFC 3339 in UTC; None for never."""
-    if not at:
+    if not at or not at < LAST_MOMENT:
         return None
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -84,6 +89,45 @@ def desired_view(decision: Decision) -> dict[str, Any]:
         "reason": decision.reason,
         "rate": msgspec.to_builtins(decision.rate),
         "walled_garden": decision.walled_garden,
+    }
+
+
+def hold_view(hold: Hold) -> dict[str, Any]:
+    """A hold; moments as text."""
+    view: dict[str, Any] = msgspec.to_builtins(hold)
+    return view | {"at": moment(hold.at), "until": moment(hold.until)}
+
+
+def bucket_view(bucket: Bucket) -> dict[str, Any]:
+    """Octets that a balance offers."""
+    return {
+        "kind": bucket.kind,
+        "id": bucket.id,
+        "octets": bucket.octets,
+        "used_octets": bucket.used,
+        "left_octets": bucket.left,
+        "expires_at": moment(bucket.ends_at),
+    }
+
+
+def receipt_view(enforcement: Enforcement, at: float) -> dict[str, Any]:
+    """What was sent to the network, and what it answered. at: now, for what is not final."""
+    log = enforcement.log
+    refusals = [reply.error_cause for reply in log if reply.error_cause]
+    return {
+        "id": enforcement.id,
+        "session": str(enforcement.session_id),
+        "nas": enforcement.nas,
+        "service_id": enforcement.service_id,
+        "action": enforcement.action,
+        "state": enforcement.state,
+        "result": enforcement.result,
+        "reason": enforcement.reason,
+        "error_cause": refusals[-1] if refusals else None,
+        "attempts": enforcement.attempts,
+        "sent_at": moment(log[0].sent_at) if log else None,
+        "answered_at": moment(log[-1].answered_at) if log else None,
+        "seconds": round(max(0.0, (enforcement.finished_at or at) - enforcement.created_at), 6),
     }
 
 
