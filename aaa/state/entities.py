@@ -30,7 +30,7 @@ from aaa.model.entities import (
 from aaa.model.events import Cause
 from aaa.model.operations import Operation, Result
 from aaa.model.records import CredentialRecord, PlanRecord, ServiceRecord, SubscriberRecord
-from aaa.state import audit, holds, ledger
+from aaa.state import audit, holds, inventory, ledger
 from aaa.state.operations import (
     Change,
     Refused,
@@ -299,6 +299,8 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         store.keep_statics(record, [] if old is None else static_addresses(record.body), statics)
     record.use(body)
     store.revise(record)
+    if body.expires_at is not None or body.grace_until is not None or body.activated_at is not None:
+        store.rescheduled.append(record)
     record.decision = None
     more: dict[str, Any] = {"reason": reason} if reason else {}
     if made is not None:
@@ -324,6 +326,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     if old.state != body.state:
         holds.tell_state(store, record, was, at, reason)
         if body.state == "terminated":
+            inventory.release_equipment(store, record, at)
             tell_end(store, record, was, at, reason)
     return Change(body.revision, encode(old), text, owner, more)
 
@@ -353,6 +356,7 @@ def drop_service(store: Store, record: ServiceRecord, at: float) -> None:
     """Take a service out of every index; its live sessions are owned by nobody, until they are disconnected."""
     holds.expire(store, record, at)
     was = holds.told_state(record)
+    inventory.release_equipment(store, record, at)
     ledger.leave(store, record, at)
     count_add_ons(store, record.body.add_ons, ())
     replace_credentials(store, record, ())
@@ -456,7 +460,7 @@ class TagChange(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 def converted(value: dict[str, Any], struct: type[T]) -> T:
     """The value of an operation as a struct."""
     try:
-        return msgspec.convert(value, struct, builtin_types=(datetime,))
+        return msgspec.convert(value, struct)
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `")
         raise Refused("invalid", detail, path.rstrip("`") or "$") from None
@@ -601,5 +605,6 @@ APPLY = {
     "subscriber": apply_subscriber,
     "service": apply_service,
     "credentials": apply_credentials,
+    **dict.fromkeys(inventory.FOLDS, inventory.apply),
 }
 """By kind of entity. Each says what it changed, or raises Settled or Refused."""

@@ -6,6 +6,7 @@ import contextlib
 import heapq
 import sqlite3
 import sys
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,7 @@ from aaa.model.records import (
     SubscriberRecord,
 )
 from aaa.state import ledger
+from aaa.state.inventory import load_inventory
 from aaa.state.store import (
     ACCOUNT_DECODER,
     CREDENTIALS_DECODER,
@@ -240,29 +242,35 @@ def load_decision(store: Store, db: sqlite3.Connection, decision_id: int) -> Dec
     return found
 
 
+EVENT_COLUMNS = "seq, at, type, subject, body, operator, subscriber, service, cause"
+
+
+def event_of(row: tuple[Any, ...]) -> Event:
+    """An event from EVENT_COLUMNS."""
+    seq, at, kind, subject, body, operator, subscriber, service, cause = row
+    data = msgspec.json.decode(body)
+    return Event(seq, at, kind, subject, data, operator, subscriber, service, CAUSE.decode(cause))
+
+
 def load_log(store: Store, db: sqlite3.Connection) -> None:
     """The newest events, the timers, and the end of the audit log."""
-    rows = db.execute(
-        "SELECT seq, at, type, subject, body, operator, subscriber, service, cause FROM event"
-        " ORDER BY seq DESC LIMIT ?",
-        (EVENTS_LOADED_COUNT,),
-    ).fetchall()
-    for seq, at, kind, subject, body, operator, subscriber, service, cause in reversed(rows):
-        data = msgspec.json.decode(body)
-        why = CAUSE.decode(cause)
-        store.events.append(Event(seq, at, kind, subject, data, operator, subscriber, service, why))
+    newest_first = f"SELECT {EVENT_COLUMNS} FROM event ORDER BY seq DESC LIMIT ?"
+    rows = db.execute(newest_first, (EVENTS_LOADED_COUNT,)).fetchall()
+    store.events.extend(map(event_of, reversed(rows)))
     store.last_event = store.durable_event = rows[0][0] if rows else 0
     for (body,) in db.execute("SELECT body FROM timer ORDER BY id"):
         timer = TIMER.decode(body)
         store.timers[timer.id] = timer
         store.last_timer = timer.id
+    meta = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('automated', 'timed')"))
+    if "timed" in meta:
+        store.timed = msgspec.json.decode(meta["timed"], type=tuple[float, int, str, float])
+    seen = (int(meta.get("automated", 0)),)
+    unseen = db.execute(f"SELECT {EVENT_COLUMNS} FROM event WHERE seq > ? ORDER BY seq", seen)
+    store.new_events = [event_of(row) for row in unseen]
     newest = db.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
     if newest is not None:
         store.last_audit, store.audit_hash = newest[0], bytes(newest[1])
-
-
-def load_inventory(store: Store, db: sqlite3.Connection) -> None:
-    """SIMs, numbers, ranges and devices."""
 
 
 def load_sessions(store: Store, db: sqlite3.Connection) -> None:

@@ -35,6 +35,7 @@ from aaa.model.records import (
     SessionRecord,
     SubscriberRecord,
 )
+from aaa.model.shelves import Inventory
 from aaa.state.journal import Journal
 from aaa.state.schema import Row
 from aaa.state.seal import Sealer
@@ -133,6 +134,10 @@ class Store:
         self.enforcements: dict[int, Enforcement] = {}
         """The open ones: the outbox."""
         self.last_enforcement = 0
+        self.rescheduled: list[ServiceRecord] = []
+        """Services that billing has changed and that have moments of their own, since the engine last looked."""
+        self.timed: tuple[float, int, str, float] = (0.0, 0, "", 0.0)
+        """As loaded: up to which moment of which service all was told (aaa/engine/timers.py)."""
         self.timers: dict[int, Timer] = {}
         """What automations do later."""
         self.last_timer = 0
@@ -144,6 +149,8 @@ class Store:
         self.loaded_decisions: dict[int, DecisionRecord] = {}
         """Those that loaded sessions and enforcements run under, by id: the engine takes them for its own."""
         self.policy_version = PolicyVersion()
+        self.inventory = Inventory()
+        """SIMs, numbers, ranges and devices."""
         self.lease_rows: list[Any] = []
         """Leases as loaded, until the pools take them over."""
         self.dirty_sessions: list[SessionRecord] = []
