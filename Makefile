@@ -24,7 +24,7 @@ lint: build
 bench: build peers
 	$(BIN)/python -m bench.run $(BENCH_OPTIONS)
 
-# Seconds for each of the six harnesses; hours are welcome.
+# Seconds for each of the eight harnesses; hours are welcome.
 FUZZ_SECONDS ?= 20
 fuzz: build peers
 	$(BIN)/python native/fuzz/run.py --seconds $(FUZZ_SECONDS)

@@ -1,0 +1,624 @@
+# cython: nonecheck=True
+"""Diameter codec (RFC 6733 §3, §4): bytes in, offsets and bytes out. The contract is diameter.pyi.
+
+Trust: `index` alone reads lengths from the network; what it put into entries lies within the octets, so everything
+else goes by entries without a check. Offsets are 32 bits: a message's length has 24.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+FAULTS = ("none", "version", "message_length", "header_bits", "avp_length", "too_many_avps", "depth")
+
+cdef enum:
+    NONE = 0
+    VERSION = 1
+    MESSAGE_LENGTH = 2
+    HEADER_BITS = 3
+    AVP_LENGTH = 4
+    TOO_MANY_AVPS = 5
+    DEPTH = 6
+
+FAULT_NONE, FAULT_VERSION, FAULT_MESSAGE_LENGTH, FAULT_HEADER_BITS = NONE, VERSION, MESSAGE_LENGTH, HEADER_BITS
+FAULT_AVP_LENGTH, FAULT_TOO_MANY_AVPS, FAULT_DEPTH = AVP_LENGTH, TOO_MANY_AVPS, DEPTH
+
+cdef enum:
+    HEADER = 20
+    AVP_HEADER = 8
+    VENDOR_HEADER = 12
+    COUNT_MAX = 4096
+    DEPTH_MAX = 12
+    LENGTH_MAX = 0xFFFFFF
+    REQUEST = 0x80
+    PROXIABLE = 0x40
+    ERROR = 0x20
+    RETRANSMITTED = 0x10
+    RESERVED = 0x0F
+    VENDOR_BIT = 0x80
+    MANDATORY_BIT = 0x40
+    RULES_MAX = 256             # Bound: counts of one check stand on the stack; 3GPP's largest command has 80
+
+HEADER_OCTETS, AVP_COUNT_MAX, GROUP_DEPTH_MAX = HEADER, COUNT_MAX, DEPTH_MAX
+FLAG_REQUEST, FLAG_PROXIABLE, FLAG_ERROR, FLAG_RETRANSMITTED = REQUEST, PROXIABLE, ERROR, RETRANSMITTED
+AVP_VENDOR, AVP_MANDATORY, AVP_PROTECTED = VENDOR_BIT, MANDATORY_BIT, 0x20
+
+cdef enum:
+    OCTETS = 0
+    WORD = 1
+    LONG = 2
+    GROUPED = 3
+    ADDRESS = 4
+    IDENTITY = 5
+
+KIND_OCTETS, KIND_32, KIND_64, KIND_GROUPED, KIND_ADDRESS, KIND_IDENTITY = OCTETS, WORD, LONG, GROUPED, ADDRESS, IDENTITY
+
+cdef enum:  # Result-Codes, RFC 6733 §7.1.5
+    AVP_UNSUPPORTED = 5001
+    INVALID_AVP_VALUE = 5004
+    MISSING_AVP = 5005
+    AVP_NOT_ALLOWED = 5008
+    AVP_OCCURS_TOO_MANY_TIMES = 5009
+    INVALID_AVP_LENGTH = 5014
+
+
+cdef inline uint32_t read_u24(const uint8_t* at) noexcept nogil:
+    return (<uint32_t>at[0] << 16) | (<uint32_t>at[1] << 8) | at[2]
+
+
+cdef inline uint32_t read_u32(const uint8_t* at) noexcept nogil:
+    return (<uint32_t>at[0] << 24) | read_u24(at + 1)
+
+
+cdef inline void write_u24(uint8_t* at, uint32_t value) noexcept nogil:
+    at[0] = (value >> 16) & 0xFF
+    at[1] = (value >> 8) & 0xFF
+    at[2] = value & 0xFF
+
+
+cdef inline void write_u32(uint8_t* at, uint32_t value) noexcept nogil:
+    at[0] = value >> 24
+    write_u24(at + 1, value)
+
+
+cdef inline uint8_t* octets_of(bytes value) noexcept:
+    return <uint8_t*>PyBytes_AS_STRING(value)
+
+
+cdef inline uint32_t padded(uint32_t length) noexcept nogil:
+    return (length + 3) & ~<uint32_t>3
+
+
+cdef inline uint64_t key_of(uint32_t code, uint32_t vendor) noexcept nogil:
+    return (<uint64_t>vendor << 32) | code
+
+
+cdef inline uint32_t hash_of(uint64_t key) noexcept nogil:
+    return <uint32_t>((key * <uint64_t>0x9E3779B97F4A7C15) >> 32)
+
+
+cdef class Avps:
+    def __dealloc__(self):
+        PyMem_Free(self.entries)
+
+    cdef int index(self, uint32_t start, uint32_t end) except -1:
+        """Find the AVPs in octets[start:end]; sets fault. start and end lie within octets."""
+        cdef const uint8_t* data = octets_of(self.octets)
+        cdef uint32_t at = start
+        cdef uint32_t length, header
+        cdef int count = 0
+        cdef Entry* entry
+        # First their number, then the memory for it: what is allocated follows from what was really sent.
+        while end - at >= AVP_HEADER:
+            length = read_u24(data + at + 5)
+            header = VENDOR_HEADER if data[at + 4] & VENDOR_BIT else AVP_HEADER
+            if length < header or length > end - at or padded(length) > end - at:
+                self.fault = AVP_LENGTH
+                break
+            if count == COUNT_MAX:
+                self.fault = TOO_MANY_AVPS
+                break
+            count += 1
+            at += padded(length)
+        if self.fault == NONE and at != end:
+            self.fault = AVP_LENGTH
+        self.fault_at = at
+        if count == 0:
+            return 0
+        self.entries = <Entry*>PyMem_Malloc(count * sizeof(Entry))
+        if self.entries == NULL:
+            raise MemoryError()
+        self.count = count
+        at = start
+        for position in range(count):
+            entry = &self.entries[position]
+            entry.code = read_u32(data + at)
+            entry.flags = data[at + 4]
+            length = read_u24(data + at + 5)
+            header = AVP_HEADER
+            entry.vendor = 0
+            if entry.flags & VENDOR_BIT:
+                header = VENDOR_HEADER
+                entry.vendor = read_u32(data + at + 8)
+            entry.start = at
+            entry.value = at + header
+            entry.length = length - header
+            at += padded(length)
+        return 0
+
+    cdef Entry* find(self, uint32_t code, uint32_t vendor) noexcept:
+        cdef int position
+        for position in range(self.count):
+            if self.entries[position].code == code and self.entries[position].vendor == vendor:
+                return &self.entries[position]
+        return NULL
+
+    cdef Avps inside(self, Entry* entry):
+        """An AVP of this one as a group."""
+        cdef Avps group = Avps.__new__(Avps)
+        group.octets = self.octets
+        group.depth = self.depth + 1
+        if group.depth > DEPTH_MAX:
+            group.fault = DEPTH
+            return group
+        group.index(entry.value, entry.value + entry.length)
+        return group
+
+    cdef bytes value_of(self, Entry* entry):
+        return PyBytes_FromStringAndSize(<const char*>octets_of(self.octets) + entry.value, entry.length)
+
+    cpdef bint has(self, uint32_t code, uint32_t vendor=0):
+        return self.find(code, vendor) != NULL
+
+    cpdef bytes get(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        return None if entry == NULL else self.value_of(entry)
+
+    def get_all(self, uint32_t code, uint32_t vendor=0):
+        cdef list found = []
+        cdef int position
+        for position in range(self.count):
+            if self.entries[position].code == code and self.entries[position].vendor == vendor:
+                found.append(self.value_of(&self.entries[position]))
+        return found
+
+    cpdef object get_unsigned32(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        if entry == NULL or entry.length != 4:
+            return None
+        return read_u32(octets_of(self.octets) + entry.value)
+
+    cpdef object get_unsigned64(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        cdef const uint8_t* at
+        if entry == NULL or entry.length != 8:
+            return None
+        at = octets_of(self.octets) + entry.value
+        return (<uint64_t>read_u32(at) << 32) | read_u32(at + 4)
+
+    cpdef object get_integer32(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        if entry == NULL or entry.length != 4:
+            return None
+        return <int32_t>read_u32(octets_of(self.octets) + entry.value)
+
+    cpdef Avps get_group(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        return None if entry == NULL else self.inside(entry)
+
+    cpdef list get_groups(self, uint32_t code, uint32_t vendor=0):
+        cdef list found = []
+        cdef int position
+        for position in range(self.count):
+            if self.entries[position].code == code and self.entries[position].vendor == vendor:
+                found.append(self.inside(&self.entries[position]))
+        return found
+
+    def avps(self):
+        cdef list found = []
+        cdef Entry* entry
+        cdef int position
+        for position in range(self.count):
+            entry = &self.entries[position]
+            found.append((entry.code, entry.vendor, entry.flags, self.value_of(entry)))
+        return found
+
+    def failed(self):
+        cdef const uint8_t* data
+        cdef uint8_t header[VENDOR_HEADER]
+        cdef Py_ssize_t left, size
+        if self.fault != AVP_LENGTH:
+            return b""
+        data = octets_of(self.octets)
+        left = PyBytes_GET_SIZE(self.octets) - self.fault_at
+        memset(header, 0, VENDOR_HEADER)
+        memcpy(header, data + self.fault_at, min(left, <Py_ssize_t>VENDOR_HEADER))
+        size = VENDOR_HEADER if header[4] & VENDOR_BIT else AVP_HEADER
+        write_u24(header + 5, size)
+        return PyBytes_FromStringAndSize(<const char*>header, size)
+
+    @property
+    def raw(self):
+        return self.octets
+
+
+@cython.final
+cdef class Message(Avps):
+    @classmethod
+    def parse(cls, bytes octets not None):
+        return parse_message(octets)
+
+
+cdef Message parse_message(bytes octets):
+    cdef Message self = Message.__new__(Message)
+    cdef const uint8_t* data = octets_of(octets)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(octets)
+    self.octets = octets
+    if size < HEADER:
+        self.fault = MESSAGE_LENGTH
+        return self
+    self.flags = data[4]
+    self.command = read_u24(data + 5)
+    self.application = read_u32(data + 8)
+    self.hop_by_hop = read_u32(data + 12)
+    self.end_to_end = read_u32(data + 16)
+    if data[0] != 1:
+        self.fault = VERSION
+    elif read_u24(data + 1) != size or size & 3:
+        self.fault = MESSAGE_LENGTH
+    elif self.flags & RESERVED or (self.flags & REQUEST and self.flags & ERROR):
+        self.fault = HEADER_BITS
+    else:
+        self.index(HEADER, <uint32_t>size)
+    return self
+
+
+def split(bytearray buffer not None, uint32_t octets_max):
+    cdef list messages = []
+    cdef const uint8_t* data = buffer
+    cdef Py_ssize_t size = len(buffer)
+    cdef Py_ssize_t at = 0
+    cdef uint32_t length
+    # A later octet may not have come, but what it would say of the version and the length is known by then.
+    while size - at >= 4:
+        if data[at] != 1:
+            return messages, at, VERSION
+        length = read_u24(data + at + 1)
+        if length < HEADER or length & 3 or length > octets_max:
+            return messages, at, MESSAGE_LENGTH
+        if length > size - at:
+            break
+        messages.append(parse_message(PyBytes_FromStringAndSize(<const char*>data + at, length)))
+        at += length
+    return messages, at, NONE
+
+
+# Encoding
+
+
+cdef bytes new_avp(uint32_t code, uint64_t length, uint32_t vendor, bint mandatory, uint8_t** value):
+    """An AVP whose value, of `length` octets, is still to be written; its padding is zero."""
+    cdef uint32_t header = VENDOR_HEADER if vendor else AVP_HEADER
+    cdef bytes made
+    cdef uint8_t* at
+    if length + header > LENGTH_MAX:
+        raise ValueError(f"an AVP of {length} octets; its length has 24 bits")
+    made = PyBytes_FromStringAndSize(NULL, padded(<uint32_t>length + header))
+    at = octets_of(made)
+    write_u32(at, code)
+    at[4] = (VENDOR_BIT if vendor else 0) | (MANDATORY_BIT if mandatory else 0)
+    write_u24(at + 5, <uint32_t>length + header)
+    if vendor:
+        write_u32(at + 8, vendor)
+    memset(at + header + length, 0, padded(<uint32_t>length) - <uint32_t>length)
+    value[0] = at + header
+    return made
+
+
+def avp(uint32_t code, bytes value not None, uint32_t vendor=0, bint mandatory=True):
+    cdef uint8_t* at
+    cdef bytes made = new_avp(code, PyBytes_GET_SIZE(value), vendor, mandatory, &at)
+    memcpy(at, octets_of(value), PyBytes_GET_SIZE(value))
+    return made
+
+
+def unsigned32_avp(uint32_t code, uint32_t value, uint32_t vendor=0, bint mandatory=True):
+    cdef uint8_t* at
+    cdef bytes made = new_avp(code, 4, vendor, mandatory, &at)
+    write_u32(at, value)
+    return made
+
+
+def integer32_avp(uint32_t code, int32_t value, uint32_t vendor=0, bint mandatory=True):
+    cdef uint8_t* at
+    cdef bytes made = new_avp(code, 4, vendor, mandatory, &at)
+    write_u32(at, <uint32_t>value)
+    return made
+
+
+def unsigned64_avp(uint32_t code, uint64_t value, uint32_t vendor=0, bint mandatory=True):
+    cdef uint8_t* at
+    cdef bytes made = new_avp(code, 8, vendor, mandatory, &at)
+    write_u32(at, <uint32_t>(value >> 32))
+    write_u32(at + 4, <uint32_t>(value & 0xFFFFFFFF))
+    return made
+
+
+cdef uint64_t size_of(list parts) except? 0xFFFFFFFFFFFFFFFF:
+    cdef uint64_t size = 0
+    cdef bytes part
+    for part in parts:
+        if part is None:
+            raise TypeError("an AVP is bytes, not None")
+        size += PyBytes_GET_SIZE(part)
+    return size
+
+
+cdef void join(uint8_t* at, list parts):
+    cdef bytes part
+    for part in parts:
+        memcpy(at, octets_of(part), PyBytes_GET_SIZE(part))
+        at += PyBytes_GET_SIZE(part)
+
+
+def grouped_avp(uint32_t code, members, uint32_t vendor=0, bint mandatory=True):
+    cdef list parts = list(members)
+    cdef uint8_t* at
+    cdef bytes made = new_avp(code, size_of(parts), vendor, mandatory, &at)
+    join(at, parts)
+    return made
+
+
+cdef bytes new_message(
+    int flags, uint32_t command, uint32_t application, uint32_t hop_by_hop, uint32_t end_to_end, list parts
+):
+    cdef uint64_t size = HEADER + size_of(parts)
+    cdef bytes made
+    cdef uint8_t* at
+    if size > LENGTH_MAX:
+        raise ValueError(f"a message of {size} octets; its length has 24 bits")
+    if command > LENGTH_MAX:
+        raise ValueError(f"command {command}; it has 24 bits")
+    made = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>size)
+    at = octets_of(made)
+    at[0] = 1
+    write_u24(at + 1, <uint32_t>size)
+    at[4] = flags & 0xFF
+    write_u24(at + 5, command)
+    write_u32(at + 8, application)
+    write_u32(at + 12, hop_by_hop)
+    write_u32(at + 16, end_to_end)
+    join(at + HEADER, parts)
+    return made
+
+
+def message(
+    int flags, uint32_t command, uint32_t application, uint32_t hop_by_hop, uint32_t end_to_end, avps
+):
+    return new_message(flags, command, application, hop_by_hop, end_to_end, list(avps))
+
+
+def answer(Message request not None, avps, bint error=False):
+    cdef int flags = (request.flags & PROXIABLE) | (ERROR if error else 0)
+    return new_message(
+        flags, request.command, request.application, request.hop_by_hop, request.end_to_end, list(avps)
+    )
+
+
+def readdressed(bytes octets not None, uint32_t hop_by_hop, bint retransmitted=False):
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(octets)
+    cdef bytes made
+    cdef uint8_t* at
+    if size < HEADER:
+        raise ValueError(f"a message of {size} octets; its header has {HEADER_OCTETS}")
+    made = PyBytes_FromStringAndSize(<const char*>octets_of(octets), size)
+    at = octets_of(made)
+    write_u32(at + 12, hop_by_hop)
+    if retransmitted:
+        at[4] |= RETRANSMITTED
+    return made
+
+
+# Grammars
+
+cdef Definition unknown
+memset(&unknown, 0, sizeof(unknown))
+
+
+@cython.final
+cdef class Definitions:
+    def __dealloc__(self):
+        PyMem_Free(self.table)
+
+    cdef Definition* slot(self, uint64_t key) noexcept:
+        """The definition of a key, or the free place where it would be. The table is never more than half full."""
+        cdef uint32_t at
+        if self.table == NULL:
+            return &unknown
+        at = hash_of(key) & self.mask
+        while self.table[at].used and self.table[at].key != key:
+            at = (at + 1) & self.mask
+        return &self.table[at]
+
+    def define(self, uint32_t code, uint32_t vendor, int kind, Grammar group=None):
+        cdef uint64_t key = key_of(code, vendor)
+        cdef Definition* definition
+        if not OCTETS <= kind <= IDENTITY:
+            raise ValueError(f"kind {kind}; it is one of the KIND_ numbers")
+        if group is not None and kind != GROUPED:
+            raise ValueError("only a grouped AVP has a grammar inside")
+        if self.table == NULL or (self.count + 1) * 2 > self.mask:
+            self.grow()
+        definition = self.slot(key)
+        if not definition.used:
+            definition.used = True
+            definition.key = key
+            self.count += 1
+        definition.kind = kind
+        if group is not None:
+            self.groups = {**(self.groups or {}), key: group}
+
+    cdef int grow(self) except -1:
+        """Twice the room."""
+        cdef Definition* old = self.table
+        cdef uint32_t size = 0 if old == NULL else self.mask + 1
+        cdef uint32_t room = 2 * size if size else 256
+        cdef Definition* table = <Definition*>PyMem_Calloc(room, sizeof(Definition))
+        cdef uint32_t at
+        if table == NULL:
+            raise MemoryError()
+        self.table = table
+        self.mask = room - 1
+        for at in range(size):
+            if old[at].used:
+                self.slot(old[at].key)[0] = old[at]
+        PyMem_Free(old)
+        return 0
+
+
+@cython.final
+cdef class Grammar:
+    def __cinit__(self, Definitions definitions not None, rules, bint extensible=True):
+        cdef uint32_t size = 4
+        cdef int position = 0
+        cdef Rule* rule
+        cdef list given = list(rules)
+        self.definitions = definitions
+        self.extensible = extensible
+        self.count = 0
+        if len(given) > RULES_MAX:
+            raise ValueError(f"{len(given)} rules; at most {RULES_MAX}")
+        while size < 2 * len(given) + 1:
+            size *= 2
+        self.mask = size - 1
+        self.rules = <Rule*>PyMem_Calloc(max(1, len(given)), sizeof(Rule))
+        self.table = <Rule*>PyMem_Calloc(size, sizeof(Rule))
+        if self.rules == NULL or self.table == NULL:
+            raise MemoryError()
+        for code, vendor, least, most in given:
+            if least < 0 or least > 0xFFFE or most == 0 or (most > 0 and most < least) or most > 0xFFFE:
+                raise ValueError(f"AVP {code} of vendor {vendor}: between {least} and {most} times")
+            rule = self.slot(key_of(code, vendor))
+            if rule.used:
+                raise ValueError(f"AVP {code} of vendor {vendor} is named twice")
+            rule.used = True
+            rule.key = key_of(code, vendor)
+            # In the table, `least` is the place of the rule.
+            rule.least = position
+            self.rules[position].key = rule.key
+            self.rules[position].least = least
+            self.rules[position].most = 0xFFFF if most < 0 else most
+            position += 1
+        self.count = position
+
+    def __dealloc__(self):
+        PyMem_Free(self.rules)
+        PyMem_Free(self.table)
+
+    cdef Rule* slot(self, uint64_t key) noexcept:
+        cdef uint32_t at = hash_of(key) & self.mask
+        while self.table[at].used and self.table[at].key != key:
+            at = (at + 1) & self.mask
+        return &self.table[at]
+
+    cpdef tuple check(self, Avps avps):
+        cdef uint16_t counts[RULES_MAX]
+        cdef const uint8_t* data
+        cdef Entry* entry
+        cdef Rule* found
+        cdef Definition* definition
+        cdef int position, place, result
+        cdef uint64_t key
+        cdef tuple failure
+        cdef object group
+        if avps is None:
+            raise TypeError("avps is None")
+        if avps.fault == DEPTH or avps.fault == TOO_MANY_AVPS:
+            return INVALID_AVP_VALUE, b""
+        data = octets_of(avps.octets)
+        memset(counts, 0, sizeof(counts))
+        for position in range(avps.count):
+            entry = &avps.entries[position]
+            key = key_of(entry.code, entry.vendor)
+            definition = self.definitions.slot(key)
+            if not definition.used:
+                if entry.flags & MANDATORY_BIT:
+                    return AVP_UNSUPPORTED, copy_of(avps, entry)
+                continue
+            found = self.slot(key)
+            if found.used:
+                place = found.least
+                if counts[place] >= self.rules[place].most:
+                    return AVP_OCCURS_TOO_MANY_TIMES, copy_of(avps, entry)
+                counts[place] += 1
+            elif not self.extensible:
+                return AVP_NOT_ALLOWED, copy_of(avps, entry)
+            result = value_fault(definition.kind, data + entry.value, entry.length)
+            if result:
+                return result, copy_of(avps, entry)
+            if definition.kind == GROUPED:
+                group = None if self.definitions.groups is None else self.definitions.groups.get(key)
+                if group is not None:
+                    failure = (<Grammar>group).check(avps.inside(entry))
+                    if failure is not None:
+                        return failure[0], wrapped(avps, entry, failure[1])
+        if avps.fault == AVP_LENGTH:
+            return INVALID_AVP_LENGTH, avps.failed()
+        for place in range(self.count):
+            if counts[place] < self.rules[place].least:
+                return MISSING_AVP, self.example(self.rules[place].key)
+        return None
+
+    def example(self, uint64_t key):
+        """An AVP that is missing, with zeros of the least length (RFC 6733 §7.1.5)."""
+        cdef int kind = self.definitions.slot(key).kind
+        cdef uint32_t length = 0
+        cdef uint8_t* at
+        cdef bytes made
+        if kind == WORD:
+            length = 4
+        elif kind == LONG:
+            length = 8
+        elif kind == ADDRESS:
+            length = 6
+        made = new_avp(<uint32_t>(key & 0xFFFFFFFF), length, <uint32_t>(key >> 32), True, &at)
+        memset(at, 0, length)
+        return made
+
+
+cdef int value_fault(int kind, const uint8_t* value, uint32_t length) noexcept nogil:
+    """The Result-Code of a value that is not of its kind; 0 where it is."""
+    cdef uint32_t family
+    if kind == WORD:
+        return 0 if length == 4 else INVALID_AVP_LENGTH
+    if kind == LONG:
+        return 0 if length == 8 else INVALID_AVP_LENGTH
+    if kind == ADDRESS:
+        if length < 2:
+            return INVALID_AVP_LENGTH
+        family = (<uint32_t>value[0] << 8) | value[1]
+        if (family == 1 and length != 6) or (family == 2 and length != 18):
+            return INVALID_AVP_LENGTH
+        return 0
+    if kind == IDENTITY and length == 0:
+        return INVALID_AVP_VALUE
+    return 0
+
+
+cdef bytes copy_of(Avps avps, Entry* entry):
+    """An AVP as it came, with its padding."""
+    return PyBytes_FromStringAndSize(
+        <const char*>octets_of(avps.octets) + entry.start, entry.value + padded(entry.length) - entry.start
+    )
+
+
+cdef bytes wrapped(Avps avps, Entry* entry, bytes inner):
+    """A group as it came, with nothing but `inner` inside."""
+    cdef uint8_t* at
+    cdef bytes made = new_avp(
+        entry.code, PyBytes_GET_SIZE(inner), entry.vendor, entry.flags & MANDATORY_BIT, &at
+    )
+    memcpy(at, octets_of(inner), PyBytes_GET_SIZE(inner))
+    return made
