@@ -2,8 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from litestar.response import Response
@@ -13,51 +12,37 @@ from billing_hooks.problems import ProblemError
 from billing_hooks.schema import Digest, DigestPart, DigestQuery
 from billing_hooks.tokens import READERS
 
-FETCH_ROWS: Final = 2_000
 QUERIES: Final[dict[str, str]] = {
-    "plan": "SELECT json_extract(body, '$.id') AS id, json_extract(body, '$.revision') FROM plan WHERE ?1 IS NULL OR 1",
-    "subscriber": "SELECT json_extract(body, '$.id') AS id, json_extract(body, '$.revision') FROM subscriber"
-    " WHERE coalesce(json_extract(body, '$.operator'), 'default') = ?1 OR ?1 IS NULL",
-    "service": "SELECT json_extract(body, '$.id') AS id, json_extract(body, '$.revision') FROM service"
-    " WHERE json_extract(body, '$.state') IS NOT 'terminated' AND (?1 IS NULL OR subscriber IN"
+    "plan": "SELECT json_extract(body, '$.id') AS id, json_extract(body, '$.revision') AS revision FROM plan"
+    " WHERE ?1 IS NULL OR 1",
+    "subscriber": "SELECT json_extract(body, '$.id') AS id, json_extract(body, '$.revision') AS revision"
+    " FROM subscriber WHERE coalesce(json_extract(body, '$.operator'), 'default') = ?1 OR ?1 IS NULL",
+    "service": "SELECT json_extract(body, '$.id') AS id, json_extract(body, '$.revision') AS revision"
+    " FROM service WHERE json_extract(body, '$.state') IS NOT 'terminated' AND (?1 IS NULL OR subscriber IN"
     " (SELECT no FROM subscriber WHERE coalesce(json_extract(body, '$.operator'), 'default') = ?1))",
 }
 """By kind: id and revision of what an operator has, or everybody. Terminated services are over on both sides."""
 
 
-def digest_of(lines: list[tuple[str, int]]) -> str:
-    """SHA-256 of "ID TAB REVISION LF" for each, in the order given."""
-    digest = hashlib.sha256()
-    for start in range(0, len(lines), FETCH_ROWS):
-        piece = "".join(f"{name}\t{revision}\n" for name, revision in lines[start : start + FETCH_ROWS])
-        digest.update(piece.encode())
-    return digest.hexdigest()
-
-
 def make_digest(db: sqlite3.Connection, kind: str, operator: str | None, query: DigestQuery) -> Digest:
-    """The digest of a range, as cut into parts of equal count."""
-    rows = list(_rows(db, kind, operator, query))
-    count = len(rows)
-    parts: list[DigestPart] = []
-    for number in range(query.parts):
-        first, last = count * number // query.parts, count * (number + 1) // query.parts
-        if first == last and parts:
-            continue
-        begin = query.start if first == 0 else rows[first][0]
-        end = query.end if last == count else rows[last][0]
-        parts.append(DigestPart(begin, end, last - first, digest_of(rows[first:last])))
-    return Digest(kind, count, parts[0].sha256 if len(parts) == 1 else digest_of(rows), parts)
-
-
-def _rows(db: sqlite3.Connection, kind: str, operator: str | None, query: DigestQuery) -> Iterator[tuple[str, int]]:
-    inner = QUERIES[kind]
-    values: list[Any] = [operator, query.start, query.end]
+    """The digest of a range, as cut into parts of equal count; in memory that the range does not change."""
     # SQLite's order of text is that of its octets in UTF-8, as `LC_ALL=C sort` has it.
-    cursor = db.execute(
-        f"SELECT * FROM ({inner}) WHERE (?2 IS NULL OR id >= ?2) AND (?3 IS NULL OR id < ?3) ORDER BY id", values
-    )
-    while some := cursor.fetchmany(FETCH_ROWS):
-        yield from some
+    rows = f"FROM ({QUERIES[kind]}) WHERE (?2 IS NULL OR id >= ?2) AND (?3 IS NULL OR id < ?3)"
+    values = (operator, query.start, query.end)
+    (count,) = db.execute(f"SELECT count(*) {rows}", values).fetchone()
+    whole, part = hashlib.sha256(), hashlib.sha256()
+    parts: list[DigestPart] = []
+    wanted = max(1, min(query.parts, count))
+    begin, begun = query.start, 0
+    for number, (name, revision) in enumerate(db.execute(f"SELECT id, revision {rows} ORDER BY id", values)):
+        if number >= count * (len(parts) + 1) // wanted and len(parts) < wanted - 1:
+            parts.append(DigestPart(begin, name, number - begun, part.hexdigest()))
+            begin, begun, part = name, number, hashlib.sha256()
+        line = f"{name}\t{revision}\n".encode()
+        part.update(line)
+        whole.update(line)
+    parts.append(DigestPart(begin, query.end, max(0, count - begun), part.hexdigest()))
+    return Digest(kind, count, whole.hexdigest(), parts)
 
 
 async def digest(context: Context) -> Response[bytes]:

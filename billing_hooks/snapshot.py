@@ -14,8 +14,8 @@ from litestar.response import Response
 from aaa.limits import SNAPSHOT_LISTED_MAX
 from aaa.model.operations import Actor, Answer, Operation, Result
 from billing_hooks import sync
-from billing_hooks.endpoints import JSON, Context, Endpoint, check_object, problem_response, read_whole, split_lines
-from billing_hooks.problems import FieldError, ProblemError, check_value, explain, make_problem, parse_json
+from billing_hooks.endpoints import JSON, Context, Endpoint, problem_response, read_whole, split_lines
+from billing_hooks.problems import FieldError, ProblemError, explain, make_problem
 from billing_hooks.rpc import Engine
 from billing_hooks.schema import SnapshotAnswer, SnapshotCounts, SnapshotEntity, SnapshotQuery, SnapshotRequest
 from billing_hooks.tokens import PUSHERS
@@ -68,8 +68,11 @@ class Reading:
     async def lines(self, source: AsyncIterator[Iterable[sync.Line]]) -> AsyncIterator[list[sync.Line]]:
         """Those that are entities."""
         async for some in source:
-            found = [line for line in some if not self._is_end(line)]
-            self.count += len(found)
+            found = []
+            for line in some:
+                if not self._is_end(line):
+                    found.append(line)
+                    self.count += 1
             yield found
         if not self._ended:
             self.fault = 'the last line needs to be {"end": true, "count": N}'
@@ -154,10 +157,11 @@ async def _whole(context: Context) -> AsyncIterator[Iterable[sync.Line]]:
     """A JSON body: whole by its form."""
     body = await read_whole(context)
     try:
-        request = check_value(check_object(parse_json(body)), SnapshotRequest)
         request = msgspec.json.decode(body, type=SnapshotRequest)
-    except FieldError as error:
-        raise error.to_problem() from None
+    except msgspec.ValidationError as error:
+        raise explain(error, SnapshotRequest).to_problem() from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProblemError("bad_request", f"the body is not JSON: {error}") from None
     yield [sync.Line(number, bytes(raw)) for number, raw in enumerate(request.entities, 1)]
     count = len(request.entities)
     yield [sync.Line(count + 1, msgspec.json.encode(End(True, count)))]

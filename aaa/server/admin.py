@@ -20,7 +20,7 @@ from aaa.limits import ADMIN_SLICE_COUNT
 from aaa.model.operations import Actor, Answer, Call
 from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
-from aaa.server import admin_feed, admin_see, admin_sync, views
+from aaa.server import admin_feed, admin_inventory, admin_see, admin_status, admin_sync, views
 from aaa.server.answers import missing, reply
 from aaa.server.metrics import Metrics
 from aaa.state.store import ADDRESS_FACTS
@@ -33,7 +33,9 @@ POSTURE_WINDOW_S = 30 * 86_400.0
 Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
 TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (
     admin_sync.methods,
+    admin_status.methods,
     admin_see.methods,
+    admin_inventory.methods,
     admin_feed.methods,
 )
 """Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""

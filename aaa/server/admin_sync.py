@@ -195,8 +195,11 @@ class Sync:
         kept = self.find(call)
         if kept is not None:
             return kept if kept.status != 200 else self.when_durable(kept)
-        body = work()
-        answer = Answer(0, 200, body)
+        try:
+            answer = Answer(0, 200, work())
+        except BaseException:
+            self._kept.pop(call.key, None)
+            raise
         self.keep(call, answer)
         return self.when_durable(answer)
 
@@ -568,12 +571,14 @@ class Snapshots:
         kinds: dict[str, dict[str, int]] = {}
         extra: list[str] = []
         services: list[str] = []
+        living = 0
         plans: list[str] = []
         if "service" in snapshot.kinds:
             services, living = await self._absent_services(snapshot)
-            kinds["service"] = {"absent": len(services), "of": living}
+            kinds["service"] = {"absent": len(services)}
         if "subscriber" in snapshot.kinds:
-            kinds["subscriber"] = {"absent": len(snapshot.absent), "of": snapshot.subscribers}
+            kinds["subscriber"] = {"absent": len(snapshot.absent)}
+        free = [name for name in snapshot.absent if (owner := store.subscribers.get(name)) and not owner.services]
         if "plan" in snapshot.kinds and actor.operator is None:
             plans = [
                 name
@@ -585,19 +590,19 @@ class Snapshots:
         for kind, names in (("subscriber", snapshot.absent), ("plan", plans)):
             extra += [f"{kind}/{name}" for name in names[: SNAPSHOT_LISTED_MAX - len(extra)]]
         answer: dict[str, Any] = {"kinds": kinds, "extra": extra}
-        for kind, counts in kinds.items():
-            of = counts.pop("of", 0)
-            if of and counts["absent"] > args["share"] * of and not snapshot.dry_run:
+        shares = ((len(services), living, "service"), (len(free), snapshot.subscribers, "subscriber"))
+        for count, of, kind in shares:
+            if count > args["share"] * of and not snapshot.dry_run:
                 answer["refused"] = (
-                    f"{counts['absent']} of {of} {kind}s are absent, more than a share of {args['share']:g};"
-                    " nothing was ended"
+                    f"{count} of {of} {kind}s would be ended, more than a share of {args['share']:g}; nothing was"
                 )
         if "refused" in answer:
             return reply(200, answer)
         if services:
             kinds["service"]["ended"] = await self._end_all(snapshot, self._terminations(services))
         if snapshot.absent:
-            ended = await self._end_all(snapshot, self._deletions(snapshot.absent))
+            # Services terminated just now stay, and their subscribers with them.
+            ended = await self._end_all(snapshot, self._deletions(free))
             kinds["subscriber"] |= {"ended": ended, "kept": len(snapshot.absent) - ended}
         return reply(200, answer)
 
