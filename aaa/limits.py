@@ -140,3 +140,7 @@ TIMERS_SLICE_COUNT = 20  # deadlines that come true at a time; Bound: each is an
 TIMERS_PASS_COUNT = 1_000  # services looked through at a time for moments to come; Bound: 0.3 ms of the loop
 TIMERS_PASS_S = 600.0  # seconds; Bound: moments within twice this wait in memory, those later are found again in time
 PAID_SERVICES_MAX = 100  # services of one payment; Bound: under 1 ms of the loop; a household has ten
+POLICY_FILES_COUNT_MAX = 1_000  # files; Bound: more is the wrong directory
+PREVIEW_SLICE_S = 0.0005  # seconds; Bound: half of the 1 ms for which anything may hold the packet loop
+PREVIEW_NAMED_SERVICES_MAX = 20_000  # services; Bound: about 30 MiB of copies, made without a pause of 1 ms each
+PREVIEW_ROUNDS_MAX = 10_000  # slices of the reconciler; Bound: automations that lead to one another end before

@@ -291,7 +291,9 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         session.key, session.user_name = row[3], row[4]
         session.state = row[6]
         session.started_at, session.updated_at, session.heard_at, session.ended_at = row[7:11]
-        session.decision = load_decision(store, db, restore_facts(session, row[5]))
+        confirmed, desired = restore_facts(session, row[5])
+        session.decision = load_decision(store, db, confirmed)
+        session.desired = load_decision(store, db, desired)
         session.terminate_cause, session.ended_by_nas = row[11], bool(row[12])
         session.session_time_s, session.input_octets, session.output_octets = row[13:16]
         session.raw_input, session.raw_output = row[16:18]

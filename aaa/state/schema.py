@@ -76,6 +76,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE event ADD COLUMN service TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE event ADD COLUMN cause TEXT NOT NULL DEFAULT '{}'",
         "CREATE INDEX event_service ON event (service, seq) WHERE service != ''",
+        # Automations begin with what happens from here on.
+        "INSERT INTO meta SELECT 'automated', coalesce(max(seq), 0) FROM event",
         # sealed: K and OPc under the store's key.
         "CREATE TABLE sim (no INTEGER PRIMARY KEY, body TEXT NOT NULL, sealed TEXT)",
         "CREATE TABLE number (msisdn TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",

@@ -220,8 +220,9 @@ class Store:
                     ),
                 )
             else:
-                if session.decision is not None:
-                    self.keep_decision(session.decision)
+                for decision in (session.decision, session.desired):
+                    if decision is not None:
+                        self.keep_decision(decision)
                 append(Row.SESSION, session_row(session))
             session.dirty = CLEAN
         self.dirty_sessions.clear()
@@ -495,6 +496,8 @@ def session_facts(session: SessionRecord) -> str:
         facts["token"] = session.token
     if session.decision is not None and session.decision.id:
         facts["decision"] = session.decision.id
+    if session.desired is not None and session.desired is not session.decision:
+        facts["desired"] = session.desired.id
     if session.diverged_at:
         facts["diverged_at"] = session.diverged_at
     if session.base_input or session.base_output:
@@ -518,8 +521,9 @@ def session_facts(session: SessionRecord) -> str:
     return msgspec.json.encode(facts).decode()
 
 
-def restore_facts(session: SessionRecord, text: str | bytes) -> int:
-    """The inverse of session_facts; returns the id of the decision that the network last confirmed, 0: unknown."""
+def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
+    """The inverse of session_facts; returns the ids of the decision that the network last confirmed and of the desired
+    one, 0: unknown."""
     facts = msgspec.json.decode(text)
     session.diverged_at = facts.get("diverged_at", 0.0)
     session.authorised_at = facts.get("authorised_at", 0.0)
@@ -537,7 +541,7 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> int:
     held = {bytes.fromhex(address): at for address, at in facts.get("addresses", ()) if at != since}
     session.held_since = held or None
     decision: int = facts.get("decision", 0)
-    return decision
+    return decision, facts.get("desired", decision)
 
 
 class StoredAccount(msgspec.Struct, frozen=True, gc=False, array_like=True):

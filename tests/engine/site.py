@@ -49,10 +49,16 @@ class Site:
         self.addresses = Addresses(self.store, self.pools)
         self.authorizer = Authorizer(self.store, self.decisions, self.addresses, self.settings)
 
-    def put(self, kind: str, name: str, **value: Any) -> None:
+    def put(self, kind: str, name: str, /, **value: Any) -> None:
         """Push an entity, with a revision of its own."""
         self.revision += 1
         operation = Operation("put", kind, name, {"revision": self.revision, **value})
+        assert apply_operation(self.store, operation, None, AT).status == "applied"
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an entity."""
+        self.revision += 1
+        operation = Operation("delete", kind, name, None, self.revision)  # type: ignore[arg-type]
         assert apply_operation(self.store, operation, None, AT).status == "applied"
 
     def service(
