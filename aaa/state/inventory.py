@@ -107,7 +107,7 @@ def read(operation: Operation, shape: type[T]) -> T:
     if operation.revision is not None:
         value = {**value, "revision": operation.revision}
     try:
-        return msgspec.convert(value, shape, builtin_types=(datetime,))
+        return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `")
         raise Refused("invalid", detail, path.rstrip("`") or "$") from None

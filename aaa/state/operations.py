@@ -75,7 +75,7 @@ def value_of(operation: Operation, stored: Any | None, struct: type[Any], key: s
         merged = {**msgspec.to_builtins(stored, builtin_types=(datetime,)), **value}
         value = {name: part for name, part in merged.items() if part is not None}
     try:
-        return msgspec.convert({**value, key: operation.id}, struct, builtin_types=(datetime,))
+        return msgspec.convert({**value, key: operation.id}, struct)
     except msgspec.ValidationError as error:
         detail, _, path = str(error).partition(" - at `")
         raise Refused("invalid", detail, path.rstrip("`") or "$") from None
