@@ -33,6 +33,7 @@ from billing_hooks import openapi
 from billing_hooks.endpoints import NDJSON, TEXT, Context, Endpoint, problem_response, refuse
 from billing_hooks.history import History
 from billing_hooks.idempotency import KeyedEngine, Keys
+from billing_hooks.outlets import Outlets
 from billing_hooks.problems import BY_STATUS, FieldError, ProblemError, check_value, make_problem
 from billing_hooks.rpc import Engine, FrameTooLong, RpcClient, RpcUnavailable
 from billing_hooks.table import ENDPOINTS
@@ -80,13 +81,18 @@ class Door:
         self.history = History(settings.store)
         # A digest may take seconds; looking for a key does not wait for it.
         self.keys = Keys(engine, History(settings.store))
-        self.use_settings(settings)
+        self.outlets = Outlets(engine, settings, self.metrics.registry)
+        self._take(settings)
         document = openapi.make_document(ENDPOINTS + self._own_endpoints(), settings.version)
         self.openapi = msgspec.json.encode(document)
         self.docs = openapi.make_page(document).encode()
 
     def use_settings(self, settings: ApiSettings) -> None:
-        """Replace tokens and switches; requests in work keep what they were let in with."""
+        """Replace tokens and switches; requests in work keep what they were let in with, streams of events end."""
+        self._take(settings)
+        self.outlets.use(settings)
+
+    def _take(self, settings: ApiSettings) -> None:
         self.tokens = TokenTable(settings.tokens)
         self.settings = settings
 
@@ -141,6 +147,10 @@ class Door:
                 return
             raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
             scope["path"] = raw_path.decode("latin-1")
+            if scope["path"].startswith("/v1/events"):
+                # They wait for long, and have a bound of their own.
+                await app(scope, receive, send)
+                return
             if self.metrics.in_work >= HTTP_REQUESTS_IN_WORK_MAX:
                 await _send_busy(send)
                 return
@@ -195,10 +205,11 @@ class Door:
         key = request.headers.get("idempotency-key")
         engine: Engine = self.engine
         if key is None or endpoint.method == "GET" or not endpoint.roles:
-            return await endpoint.handler(self._context(engine, actor, path, query, body, chunks, is_ndjson))
+            return await endpoint.handler(self._context(engine, actor, path, query, body, chunks, is_ndjson, request))
         target = f"{endpoint.method} {request.scope['path']}?".encode() + request.scope["query_string"]
         async with self.keys.engine_for(actor.name.partition("/")[0], key.strip(), target) as engine:
-            response = await endpoint.handler(self._context(engine, actor, path, query, body, chunks, is_ndjson))
+            context = self._context(engine, actor, path, query, body, chunks, is_ndjson, request)
+            response = await endpoint.handler(context)
             if endpoint.streams and isinstance(engine, KeyedEngine):
                 await engine.end(actor)
             return response
@@ -212,8 +223,11 @@ class Door:
         body: bytes,
         chunks: AsyncIterator[bytes] | None,
         is_ndjson: bool,
+        request: AnyRequest,
     ) -> Context:
-        return Context(engine, actor, path, query, body, chunks, is_ndjson, self.history, self.settings)
+        context = Context(engine, actor, path, query, body, chunks, is_ndjson, self.history, self.settings)
+        context.headers, context.outlets = request.headers, self.outlets
+        return context
 
     def authorise(self, endpoint: Endpoint, request: AnyRequest) -> Actor:
         """On whose behalf a request is made. Raises ProblemError: unauthorized, forbidden."""

@@ -4,8 +4,8 @@ The table ENDPOINTS is the one source: routes, roles, the OpenAPI document, the 
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import Any, Final, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from litestar.response import Response, Stream
@@ -30,6 +30,9 @@ from billing_hooks.rpc import Engine
 from billing_hooks.tokens import ADMINS, CHANGERS, EVERYBODY, PUSHERS, READERS, SUPPORT, ApiSettings, Role
 from policy.model import Plan
 
+if TYPE_CHECKING:
+    from billing_hooks.outlets import Outlets
+
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 PROBLEM: Final = "application/problem+json"
@@ -44,7 +47,13 @@ NO_SETTINGS: Final = ApiSettings()
 class Context:
     """One request, after its token, query and path were read."""
 
-    __slots__ = ("actor", "body", "chunks", "engine", "history", "is_ndjson", "path", "query", "settings")
+    __slots__ = (
+        "actor", "body", "chunks", "engine", "headers", "history", "is_ndjson", "outlets", "path", "query", "settings",
+    )  # fmt: skip
+    headers: Mapping[str, str]
+    """Of the request, by lower-case name."""
+    outlets: "Outlets"
+    """What this process runs beside answering requests."""
 
     def __init__(
         self,
@@ -123,7 +132,7 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
     return Response(msgspec.json.encode(problem), status_code=problem.status, media_type=PROBLEM, headers=headers)
 
 
-def _drop_empty(query: Struct) -> dict[str, Any]:
+def drop_empty(query: Struct) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(query).items() if value is not None}
 
 
@@ -201,7 +210,9 @@ def check_object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _delete(kind: str) -> Handler:
+def delete(kind: str) -> Handler:
+    """A deletion; its revision stands in the query or in the body."""
+
     async def handle(context: Context) -> Response[bytes]:
         revision = context.query.revision
         if revision is None and context.body:
@@ -226,7 +237,7 @@ def _get(kind: str) -> Handler:
 
 def _list(kind: str) -> Handler:
     async def handle(context: Context) -> Response[bytes]:
-        filters = _drop_empty(context.query)
+        filters = drop_empty(context.query)
         after, limit = filters.pop("after"), filters.pop("limit")
         return await context.ask("list", {"kind": kind, "after": after, "limit": limit, "filter": filters})
 
@@ -237,7 +248,7 @@ def _ask(method: str) -> Handler:
     """A method whose arguments are the path's and the query's."""
 
     async def handle(context: Context) -> Response[bytes]:
-        args: dict[str, Any] = context.path | _drop_empty(context.query)
+        args: dict[str, Any] = context.path | drop_empty(context.query)
         if isinstance(args.get("at"), str):
             args["at"] = _moment(args["at"], "at")
         return await context.ask(method, args)
@@ -379,7 +390,7 @@ def _entity(
         ),
         Endpoint(
             method="DELETE", path=one, roles=PUSHERS, summary=f"Delete a {kind}, leaving a tombstone with the revision",
-            handler=_delete(kind), query=schema.DeleteQuery, answer=schema.PushResult, tag=tag,
+            handler=delete(kind), query=schema.DeleteQuery, answer=schema.PushResult, tag=tag,
         ),
     ]  # fmt: skip
 

@@ -15,10 +15,17 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "missing_reference": (422, "The entity referred to does not exist"),
     "invalid_transition": (409, "The state cannot be reached from the present one"),
     "duplicate_credential": (409, "Another service of this operator has this credential"),
+    "duplicate_imsi": (409, "Another SIM that is not retired has this IMSI"),
+    "duplicate_msisdn": (409, "Somebody else has this number"),
+    "duplicate_range": (409, "Another range has numbers of this one"),
+    "in_use": (409, "It is in use"),
+    "exhausted": (409, "The range has no available number"),
     "conflict": (409, "The same revision was pushed before with other content"),
     "idempotency_mismatch": (422, "The idempotency key was used for another request"),
     "in_progress": (409, "The same is being done already"),
     "snapshot_share": (409, "The snapshot would end a larger share than allowed"),
+    "gone": (410, "What was asked for is past its retention"),
+    "bad_signature": (400, "The request is not signed with this endpoint's secret"),
     "not_found": (404, "There is no such thing"),
     "forbidden": (403, "The token's role or operator does not allow this"),
     "unauthorized": (401, "A valid token is needed"),
@@ -61,6 +68,8 @@ class Problem(Struct, omit_defaults=True):
     """The offending field: "$.rate.down_bps" in a body, the bare name for a query parameter."""
     suggestion: str | None = None
     """A known name near to the unknown one that was sent."""
+    oldest: int | UnsetType = UNSET
+    """For events that are gone: the oldest that is kept."""
     result: Any | UnsetType = UNSET
     """For a refused push: the Result, as sync would have answered it."""
     errors: Any | UnsetType = UNSET

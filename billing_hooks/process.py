@@ -19,6 +19,7 @@ import uvloop
 
 from aaa.limits import HTTP_CONNECTIONS_MAX, HTTP_DRAIN_S
 from billing_hooks.app import Door
+from billing_hooks.https import Certificate
 from billing_hooks.rpc import RpcClient
 from billing_hooks.tokens import ApiSettings
 
@@ -51,15 +52,18 @@ async def serve(engine: socket.socket, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     first: asyncio.Future[ApiSettings] = loop.create_future()
     door: Door | None = None
+    certificate: Certificate | None = None
 
     def use(body: bytes) -> None:
         try:
             settings = msgspec.json.decode(body, type=ApiSettings)
             if door is not None:
+                if certificate is not None and settings.tls is not None:
+                    certificate.reload(settings.tls)
                 door.use_settings(settings)
             elif not first.done():
                 first.set_result(settings)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, OSError) as error:
             log.error("settings refused, the old ones stay: %s", error)
 
     _, client = await loop.create_unix_connection(lambda: RpcClient(use), sock=engine)
@@ -67,8 +71,13 @@ async def serve(engine: socket.socket, listener: socket.socket) -> int:
         async with asyncio.timeout(SETTINGS_PATIENCE_S):
             settings = await first
         door = Door(client, settings)
+        if settings.tls is not None:
+            certificate = Certificate(settings.tls)
     except TimeoutError:
         log.error("the engine sent no settings")
+        return 1
+    except (OSError, ValueError) as error:
+        log.error("the certificate cannot be used: %s", error)
         return 1
     server = _Server(
         uvicorn.Config(
@@ -85,24 +94,30 @@ async def serve(engine: socket.socket, listener: socket.socket) -> int:
         )
     )
     server.config.load()
-    watch = loop.create_task(_stop_with(client, server))
-    loop.add_signal_handler(signal.SIGTERM, _stop, server)
+    if certificate is not None:
+        server.config.ssl = certificate.context
+    door.outlets.start()
+    watch = loop.create_task(_stop_with(client, server, door))
+    loop.add_signal_handler(signal.SIGTERM, _stop, server, door)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     try:
         await server.serve([listener])
     finally:
         watch.cancel()
+        await door.outlets.stop()
         client.close()
     return 0
 
 
-def _stop(server: uvicorn.Server) -> None:
+def _stop(server: uvicorn.Server, door: Door) -> None:
+    # Streams of events would last until the drain's end.
+    door.outlets.feed.close()
     server.should_exit = True
 
 
-async def _stop_with(client: RpcClient, server: uvicorn.Server) -> None:
+async def _stop_with(client: RpcClient, server: uvicorn.Server, door: Door) -> None:
     await client.closed.wait()
-    _stop(server)
+    _stop(server, door)
 
 
 def main(engine: str, listener_fd: int) -> int:

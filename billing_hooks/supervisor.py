@@ -14,9 +14,10 @@ from typing import Final
 
 import msgspec
 
-from aaa.config import Config
+from aaa.config import Config, Payment, Tls, Webhook
 from aaa.limits import HTTP_DRAIN_S
 from billing_hooks.rpc import Handler, RpcServer
+from billing_hooks.settings import PaymentSettings, TlsSettings, WebhookSettings
 from billing_hooks.tokens import ApiSettings, Token
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ LISTEN_BACKLOG: Final = 1024
 
 
 def make_settings(config: Config, version: str) -> ApiSettings:
-    """What the HTTP process needs of a checked configuration: digests of tokens, never tokens."""
+    """What the HTTP process needs of a checked configuration: digests of tokens, never tokens; keys that sign."""
     tokens = tuple(
         Token(name=token.name, role=token.role, sha256=token.token_sha256 or "", operator=token.operator)
         for token in config.token
@@ -39,7 +40,47 @@ def make_settings(config: Config, version: str) -> ApiSettings:
         version,
         store=config.store.path,
         snapshot_share=config.api.snapshot_share,
+        webhooks=tuple(map(_webhook, config.webhook)),
+        payments=tuple(map(_payment, config.payment)),
+        tls=_tls(config.tls) if config.api.tls else None,
     )
+
+
+def _webhook(entry: Webhook) -> WebhookSettings:
+    return WebhookSettings(
+        name=entry.name,
+        url=entry.url,
+        keys=tuple(key.reveal() for key in (entry.secret, entry.second_secret) if key is not None),
+        events=entry.events,
+        operator=entry.operator,
+        timeout_s=entry.timeout,
+        attempts=entry.attempts,
+        retry_first_s=entry.retry_first,
+        retry_max_s=entry.retry_max,
+        concurrency=entry.concurrency,
+        ca=entry.ca,
+    )
+
+
+def _payment(entry: Payment) -> PaymentSettings:
+    assert entry.secret is not None
+    return PaymentSettings(
+        name=entry.name,
+        secret=entry.secret.reveal(),
+        tolerance_s=entry.tolerance,
+        operator=entry.operator,
+        service_key=entry.service_key,
+        subscriber_key=entry.subscriber_key,
+        customer_fact=entry.customer_fact,
+        top_up_key=entry.top_up_key,
+        wait_s=entry.wait,
+    )
+
+
+def _tls(tls: Tls) -> TlsSettings:
+    assert tls.cert is not None
+    assert tls.key is not None
+    return TlsSettings(cert=tls.cert, key=tls.key, client_ca=tls.client_ca, minimum_version=tls.minimum_version)
 
 
 def bind(listen: str) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from billing_hooks import digest, endpoints, see, snapshot
+from billing_hooks import digest, endpoints, feed, inventory, payments, see, snapshot
 from billing_hooks.endpoints import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -10,4 +10,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *snapshot.ENDPOINTS,
     *digest.ENDPOINTS,
     *see.ENDPOINTS,
+    *inventory.ENDPOINTS,
+    *feed.ENDPOINTS,
+    *payments.ENDPOINTS,
 )

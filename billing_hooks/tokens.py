@@ -11,6 +11,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from aaa.limits import HTTP_SYNC_BODY_BYTES_MAX
+from billing_hooks.settings import PaymentSettings, TlsSettings, WebhookSettings
 
 Role = Literal["reader", "support", "billing", "sim_admin", "admin"]
 
@@ -52,6 +53,10 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Path of the store, for history and digests, which are read without the engine; "": there is none."""
     snapshot_share: float = 0.1
     """Above this share of what is there, a snapshot ends nothing."""
+    webhooks: tuple[WebhookSettings, ...] = ()
+    payments: tuple[PaymentSettings, ...] = ()
+    tls: TlsSettings | None = None
+    """None: HTTP in the clear."""
 
 
 class TokenTable:

@@ -1,6 +1,7 @@
 """A small engine in memory at the far end of the socket pair: the methods that the HTTP API asks, on dicts."""
 
 import asyncio
+import contextlib
 import copy
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from aaa.model.entities import SERVICE_TRANSITIONS
+from aaa.model.events import Event
 from aaa.model.operations import Actor, Answer, Call, Operation, Result
 
 REFERENCES = {"service": (("subscriber_id", "subscriber"), ("plan_id", "plan"))}
@@ -26,6 +28,8 @@ class FarEngine:
         self.hold: asyncio.Event | None = None
         """When set: sync answers wait for it, as for a disk."""
         self.reload_errors: list[str] = []
+        self.events: list[Event] = []
+        self.told = asyncio.Event()
         self.is_ready = True
 
     def handle(self, call: Call) -> Any:
@@ -217,6 +221,22 @@ class FarEngine:
 
     def answer_metrics(self, actor: Actor, args: Any) -> Answer:
         return Answer(0, 200, b"# TYPE aaa_requests counter\naaa_requests_total 1\n")
+
+    async def answer_events_tail(self, actor: Actor, args: Any) -> Answer:
+        after = args["after"]
+        if after is not None and after >= len(self.events):
+            self.told.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(args["wait_s"]):
+                    await self.told.wait()
+        found = [] if after is None else self.events[after : after + args["limit"]]
+        durable = found[-1].seq if found else len(self.events)
+        return Answer(0, 200, msgspec.msgpack.encode({"durable": durable, "complete": True, "events": found}))
+
+    def tell(self, kind: str, subject: str, **rest: Any) -> None:
+        """An event has become durable."""
+        self.events.append(Event(len(self.events) + 1, 1_700_000_000.0, kind, subject, rest.pop("data", {}), **rest))
+        self.told.set()
 
     def answer_reload(self, actor: Actor, args: Any) -> Answer:
         if self.reload_errors:

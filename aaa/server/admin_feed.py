@@ -1,0 +1,202 @@
+"""What leaves towards billing, as far as the engine has a part in it: durable events, webhooks' progress, payments."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aaa.limits import EVENTS_TAIL_COUNT, EVENTS_TAIL_WAIT_S, PAID_SERVICES_MAX
+from aaa.model.events import SERVER, Cause, Event
+from aaa.model.operations import Actor, Answer, Operation
+from aaa.server.answers import reply
+from aaa.state.holds import holds_in_force
+from aaa.state.schema import Row
+
+if TYPE_CHECKING:
+    from aaa.model.records import ServiceRecord
+    from aaa.server.admin import Method
+    from aaa.server.main import Server
+    from aaa.state.store import Store
+
+PACK = msgspec.msgpack.Encoder()
+
+
+def methods(server: Server) -> dict[str, Method]:
+    """By name, for the table of methods."""
+    feed = FeedMethods(server)
+    return {
+        "events_tail": feed.events_tail,
+        "webhook_save": feed.webhook_save,
+        "payment": feed.payment,
+    }
+
+
+class FeedMethods:
+    """Answers for one server. These methods are the HTTP process's own; no endpoint passes a client's words to them."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._store = server.store
+        self._moved: asyncio.Event | None = None
+
+    # Events
+
+    async def events_tail(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """Durable events after a number, as soon as there are any; without a number, where the feed stands."""
+        store = self._store
+        after = args["after"]
+        if after is None:
+            return tail_page(store.durable_event, True, [])
+        if store.durable_event <= after:
+            await self._wait(min(args["wait_s"], EVENTS_TAIL_WAIT_S))
+        events, complete = durable_events(store, after, min(args["limit"], EVENTS_TAIL_COUNT))
+        return tail_page(events[-1].seq if events else max(after, store.durable_event), complete, events)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._moved is None:
+            self._moved = asyncio.Event()
+            self._store.event_waiters.append(self._tell)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+        except TimeoutError:
+            return
+
+    def _tell(self) -> None:
+        assert self._moved is not None
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    # Webhooks
+
+    def webhook_save(self, actor: Actor, args: dict[str, Any]) -> asyncio.Future[Answer]:
+        """Keep how far a webhook is, with what was given up and what is tried again; answered when durable.
+
+        args: name; after, up to which all events are settled but for `waiting`: [number, attempts]; revived: numbers
+        of dead letters that are tried again; dead: [{seq, type, operator, attempts, error}]; gap: {after, oldest}.
+        """
+        store, name, at = self._store, args["name"], time.time()
+        store.cause = Cause(f"webhook:{name}")
+        settle = store.journal.settle
+        body = {"after": args["after"], "waiting": args["waiting"]}
+        store.journal.append(Row.META, (f"webhook/{name}", msgspec.json.encode(body).decode()))
+        for seq in args["revived"]:
+            settle(Row.DEAD_LETTER, Row.DEAD_LETTER_DELETE, (name, seq), None)
+        for letter in args["dead"]:
+            row = (name, letter["seq"], at, letter["attempts"], letter["error"])
+            settle(Row.DEAD_LETTER, Row.DEAD_LETTER_DELETE, row[:2], row)
+            data = {
+                "webhook": name,
+                "seq": letter["seq"],
+                "event_type": letter["type"],
+                "attempts": letter["attempts"],
+                "error": letter["error"],
+            }
+            store.emit("webhook.dead_letter", name, at, data, operator=letter["operator"])
+        if args["gap"] is not None:
+            data = {"webhook": name, "after": args["gap"]["after"], "oldest": args["gap"]["oldest"]}
+            store.emit("webhook.gap", name, at, data)
+        return self._when_durable(reply(200, {}))
+
+    # Payments
+
+    def payment(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """Lift the holds of services that were paid for, add what was bought, and tell it; see billing_hooks.payments.
+
+        It is answered with what was done to each service; made durable and kept under the call's key by the caller.
+        """
+        store, server, at = self._store, self._server, time.time()
+        before = store.last_enforcement
+        services = self._paid_for(actor, args)
+        shown: dict[str, dict[str, Any]] = {service.body.id: {"service_id": service.body.id} for service in services}
+        operations = []
+        if args["paid"]:
+            entry = next((each for each in server.prepared.config.payment if each.name == args["name"]), None)
+            patterns = () if entry is None else entry.restore
+            for service in services:
+                operations += [
+                    Operation("restore", "service", service.body.id, {"cause": hold.cause})
+                    for hold in holds_in_force(service, at)
+                    if any(fnmatchcase(hold.cause, pattern) for pattern in patterns)
+                ]
+            if args["top_up_octets"] and len(services) == 1:
+                value = {"id": f"{args['name']}/{args['purchase']}", "octets": args["top_up_octets"]}
+                operations.append(Operation("top_up", "service", services[0].body.id, value))
+        results = msgspec.json.decode(server.sync.apply(actor, operations))["results"] if operations else []
+        for operation, result in zip(operations, results, strict=True):
+            if result["status"] != "applied":
+                server.log.warning(
+                    "payment.not_applied", operation.op, service=operation.id, detail=result.get("detail")
+                )
+            elif operation.op == "restore":
+                assert operation.value is not None
+                shown[operation.id].setdefault("lifted", []).append(operation.value["cause"])
+            else:
+                shown[operation.id]["topped_up"] = True
+        store.cause = Cause(actor.name, actor.correlation_id)
+        for service in services:
+            data = {name: args[name] for name in ("event_id", "event_type", "object_id", "currency") if args[name]}
+            data |= {"payment": args["name"], "provider": "stripe"}
+            if args["amount"] is not None:
+                data["amount"] = args["amount"]
+            if shown[service.body.id].get("topped_up"):
+                data["top_up_octets"] = args["top_up_octets"]
+            kind = "payment.received" if args["paid"] else "payment.failed"
+            store.emit(kind, service.body.id, at, data, service)
+        server.sync.settle(at)
+        store.cause = SERVER
+        if not services:
+            server.log.warning("payment.unmatched", args["event_type"], payment=args["name"], event_id=args["event_id"])
+        return reply(200, {"services": list(shown.values()), "after": before})
+
+    def _paid_for(self, actor: Actor, args: dict[str, Any]) -> list[ServiceRecord]:
+        """The service that is named, or all of the subscribers, within the hook's scope; terminated ones are over."""
+        store = self._store
+        if args["service_id"]:
+            named = store.services.get(args["service_id"])
+            found = [] if named is None else [named]
+        else:
+            owners = [store.subscribers.get(name) for name in args["subscribers"]]
+            found = [service for owner in owners if owner is not None for service in owner.services]
+        return [
+            service
+            for service in found[:PAID_SERVICES_MAX]
+            if service.body.state != "terminated" and actor.operator in (None, service.subscriber.body.operator)
+        ]
+
+    def _when_durable(self, answer: Answer) -> asyncio.Future[Answer]:
+        durable: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def settle() -> None:
+            if not durable.done():
+                durable.set_result(answer)
+
+        self._store.journal.when_durable(settle)
+        self._store.journal.flush()
+        return durable
+
+
+def durable_events(store: Store, after: int, limit: int) -> tuple[list[Event], bool]:
+    """Events above `after` that are durable and in memory, oldest first; False where memory does not reach back."""
+    found: list[Event] = []
+    complete = False
+    for event in reversed(store.events):
+        if event.seq <= after:
+            complete = True
+            break
+        if event.seq <= store.durable_event:
+            found.append(event)
+    else:
+        # All of memory is younger: fine where it begins with the next number.
+        complete = not store.events or store.events[0].seq <= after + 1 or store.durable_event <= after
+    found.reverse()
+    return (found[:limit], True) if complete else ([], False)
+
+
+def tail_page(durable: int, complete: bool, events: list[Event]) -> Answer:
+    """As billing_hooks.tail reads it."""
+    return Answer(0, 200, PACK.encode({"durable": durable, "complete": complete, "events": events}))
