@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aaa.limits import ENFORCED_WAIT_S, ENFORCED_WAIT_S_MAX, HTTP_LIST_COUNT_MAX
 from aaa.model.entities import Credential, Id, Moment, Octets, Service, Subscriber
+from aaa.model.inventory import DeviceKind, NumberState, SimState
 from aaa.model.operations import Result
 from policy.model import Plan, Rate, State
 
@@ -350,6 +351,32 @@ class SessionStatus(Struct):
     """What is being done about it."""
 
 
+class SimStatus(Struct):
+    """A SIM of a service. A suspended one blocks mobile access; other sessions of the service go on."""
+
+    iccid: str
+    imsi: str
+    msisdn: str | None
+    state: SimState
+
+
+class NumberStatus(Struct):
+    """A number of a service, without a SIM."""
+
+    msisdn: str
+    state: NumberState
+
+
+class DeviceStatus(Struct):
+    """Equipment at the customer's."""
+
+    id: str
+    kind: DeviceKind
+    serial: str
+    mac: str | None
+    imei: str | None
+
+
 class ServiceStatus(Struct):
     """What a portal shows."""
 
@@ -371,6 +398,10 @@ class ServiceStatus(Struct):
     expires_at: Moment | None
     tags: list[str]
     sessions: list[SessionStatus]
+    sims: list[SimStatus]
+    numbers: list[NumberStatus]
+    """Without a SIM."""
+    devices: list[DeviceStatus]
 
 
 class SubscriberStatus(Struct):

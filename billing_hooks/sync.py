@@ -22,6 +22,8 @@ from aaa.limits import (
 )
 from aaa.model.entities import Service, Subscriber, TopUp
 from aaa.model.operations import Actor, Answer, Operation, Result
+from billing_hooks import inventory_schema
+from billing_hooks.inventory_schema import KEY_HOLDERS
 from billing_hooks.problems import FieldError, ProblemError, check_value, explain
 from billing_hooks.rpc import Engine, RpcUnavailable
 from billing_hooks.schema import (
@@ -51,14 +53,16 @@ VALUES: Final[dict[tuple[str, str], Any]] = {
     ("hold", "service"): HoldChange,
     ("restore", "service"): Restoration,
     ("tag", "service"): TagChange,
+    **inventory_schema.VALUES,
 }
-"""(op, kind) -> shape of the operation's value; deletions have none. Other topics add theirs in billing_hooks.table."""
+"""(op, kind) -> shape of the operation's value; deletions have none."""
 ROLES: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("hold", "service"): SUPPORT,
     ("restore", "service"): SUPPORT,
     ("tag", "service"): SUPPORT,
+    **inventory_schema.ROLES,
 }
-"""(op, kind) -> who may; absent: PUSHERS. Other topics add theirs in billing_hooks.table."""
+"""(op, kind) -> who may; absent: PUSHERS."""
 REVISED: Final = frozenset(("put", "patch", "delete", "state"))
 """Operations that carry a revision; the others leave what billing pushed as it is."""
 AUTOMATION: Final = "automation:"
@@ -157,6 +161,8 @@ class LineSplitter:
 
 def may(role: Role, operation: Operation) -> bool:
     """Whether a token of this role may ask for it."""
+    if operation.kind == "sim" and inventory_schema.has_keys(operation.value) and role not in KEY_HOLDERS:
+        return False
     return role in ROLES.get((operation.op, operation.kind), PUSHERS)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aaa.model.operations import Actor, Answer
 from aaa.model.records import ACTIVE, ServiceRecord, SessionRecord
 from aaa.server import views
+from aaa.server.admin_inventory import equipment_view
 from aaa.server.answers import missing, refused, reply
 from aaa.state.ledger import opening_state, state_at
 from policy import quota
@@ -92,6 +93,7 @@ class Status:
                 for session in (() if service.live is None else service.live.sessions)
                 if session.state == ACTIVE
             ],
+            **equipment_view(service),
         }
 
     def _session_status(self, session: SessionRecord, at: float) -> dict[str, Any]:
