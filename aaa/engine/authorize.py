@@ -277,13 +277,26 @@ class Authorizer:
 
     # May it
 
+    def lock_allows(self, service: ServiceRecord, attempt: Attempt) -> bool:
+        """Whether a service may be used from where the attempt comes. A lock names a device by its id, or by its MAC."""
+        lock = service.body.lock
+        assert lock is not None
+        devices = set()
+        for name in lock.device:
+            device = self.store.inventory.devices.get(name)
+            if device is not None and device.body.operator == service.subscriber.body.operator:
+                devices.add(device.mac)
+            else:
+                devices.add(normalize_mac(name.encode()))
+        return lock_allows(lock, attempt, devices)
+
     def admit(self, attempt: Attempt, service: ServiceRecord) -> Outcome:
         """Everything behind a good proof: locks, decision, sessions, addresses."""
         at = attempt.at
         live = service.live
         if live is not None:
             live.failures = 0
-        if not service.bare and service.body.lock is not None and not lock_allows(service.body.lock, attempt):
+        if not service.bare and service.body.lock is not None and not self.lock_allows(service, attempt):
             return refuse(WRONG_PLACE, "This service cannot be used from here", service)
         decision = self.decisions.of(service, at)
         if not decision.grant:
@@ -409,8 +422,11 @@ def refuse(cause: int, message: str, service: ServiceRecord | None) -> Outcome:
     return outcome
 
 
-def lock_allows(lock: Lock, attempt: Attempt) -> bool:
-    """Whether the attempt comes from where the service is locked to; every part given must match."""
+def lock_allows(lock: Lock, attempt: Attempt, devices: set[bytes | None]) -> bool:
+    """Whether the attempt comes from where the service is locked to; every part given must match.
+
+    devices: MACs of what the lock names as devices.
+    """
     if lock.nas and attempt.nas.client_name not in lock.nas and attempt.nas.name not in lock.nas:
         return False
     if lock.port and (attempt.nas_port_id is None or text(attempt.nas_port_id) not in lock.port):
@@ -419,10 +435,9 @@ def lock_allows(lock: Lock, attempt: Attempt) -> bool:
         circuits = {octets for octets in (attempt.circuit_id, attempt.remote_id) if octets}
         if circuits.isdisjoint(map(circuit_octets, lock.circuit)):
             return False
-    macs = lock.mac + lock.device
-    if macs:
+    if lock.mac or lock.device:
         mac = normalize_mac(attempt.calling_station) if attempt.calling_station else None
-        if mac is None or mac not in {normalize_mac(allowed.encode()) for allowed in macs}:
+        if mac is None or mac not in devices | {normalize_mac(allowed.encode()) for allowed in lock.mac}:
             return False
     return True
 

@@ -81,7 +81,7 @@ class Lock(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     circuit: tuple[str, ...] = ()
     mac: tuple[str, ...] = ()
     device: tuple[str, ...] = ()
-    """Device identities as the network shows them: MAC or IMEI of a CPE."""
+    """Ids of devices, whose MACs count as they are then; or MACs."""
 
 
 class Octets(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
