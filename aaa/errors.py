@@ -37,9 +37,13 @@ class Problem(NamedTuple):
     key: str
     """Dotted name of the key or rule; empty where none applies."""
     message: str
+    column: int = 0
+    """From 1; 0 where only the line is known."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
+        if self.column:
+            where += f":{self.column}"
         return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
 
 

@@ -354,6 +354,8 @@ class _Checker:
             hint = f"; known are {', '.join(children)}" if children else ""
             if "." not in name and not children:
                 hint = f"; a text stands in quotes: '{name}'"
+        if name in FACTS and FACTS[name].field:
+            hint = "; an automation runs for a service wherever it is online, see event.data"
         if name in FUNCTIONS:
             hint = f"; it is a function: {FUNCTIONS[name].signature}"
         if not near and name.startswith("subscriber.billing."):

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from aaa.config.locate import Path as Key
 from aaa.config.read import suggest
 from aaa.config.report import Report
-from aaa.config.schema import Api, Log, Nas, Pool, Radius, Server, Store, Token
+from aaa.config.schema import Api, Log, Nas, Policy, Pool, Radius, Server, Store, Token
 from aaa.config.secrets import Redacted
 from aaa.config.values import parse_address, parse_endpoint, parse_network, parse_range
 from aaa.limits import SECRET_FILE_BYTES_MAX
@@ -357,3 +358,17 @@ def _endure(parse: Any, text: str, path: Key, report: Report) -> Any:
     except ValueError as error:
         report.error(path, str(error))
         return None
+
+
+def check_policy(policy: Policy, sources: Sources) -> Policy:
+    try:
+        ZoneInfo(policy.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        message = f'"{policy.zone}" is no time zone of this machine; give one such as "Europe/Berlin"'
+        sources.report.error(("policy", "zone"), message)
+    if policy.dir is None:
+        return policy
+    directory = sources.path(policy.dir)
+    if not directory.is_dir():
+        sources.report.error(("policy", "dir"), f"{directory} is no directory; make it, or correct the path")
+    return msgspec.structs.replace(policy, dir=str(directory))

@@ -1,7 +1,8 @@
-"""Which line of a TOML text a key stands on; the standard parser does not tell."""
+"""Where in a TOML text a key, its value, and a character of it stand; the standard parser does not tell."""
 
 from bisect import bisect_right
 from contextlib import suppress
+from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 """Keys from the top; entries of an array of tables and of a list by position from 0."""
@@ -21,9 +22,68 @@ def locate(text: str) -> dict[Path, int]:
     return scanner.lines
 
 
+class Places(NamedTuple):
+    """Offsets in a text whose line ends are "\\n", as the parser sees it."""
+
+    keys: dict[Path, int]
+    """Of every table, key and list entry."""
+    values: dict[Path, int]
+    """Of every value, at its first character, quotes included."""
+
+
+def locate_places(text: str) -> Places:
+    """Offsets of keys and values; as locate() otherwise."""
+    scanner = _Scanner(text)
+    with suppress(IndexError, ValueError):
+        scanner.document()
+    return Places(scanner.keys, scanner.values)
+
+
+def line_and_column(text: str, offset: int) -> tuple[int, int]:
+    """Both from 1, the column in characters."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def offset_in_string(text: str, start: int, index: int) -> int:
+    """Where the character `index` of a string's value stands, the string beginning with its quotes at `start`.
+
+    One past the last character is the closing quote. Never raises.
+    """
+    quote = text[start : start + 1]
+    if quote not in ("'", '"'):
+        return start
+    multiline = text.startswith(quote * 3, start)
+    at = start + (3 if multiline else 1)
+    if multiline and text.startswith("\n", at):
+        at += 1
+    closing = quote * 3 if multiline else quote
+    while at < len(text):
+        if quote == '"' and text[at] == "\\":
+            rest = at + 1
+            while multiline and text[rest : rest + 1] in (" ", "\t"):
+                rest += 1
+            if multiline and text[rest : rest + 1] == "\n":  # a line end that is none, with the blanks behind it
+                while text[rest : rest + 1] in (" ", "\t", "\n"):
+                    rest += 1
+                at = rest
+                continue
+            length = {"u": 6, "U": 10, "x": 4}.get(text[at + 1 : at + 2], 2)
+        elif text.startswith(closing, at):
+            return at
+        else:
+            length = 1
+        if index == 0:
+            return at
+        index -= 1
+        at += length
+    return max(start, len(text) - 1)
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
+        self.keys: dict[Path, int] = {}
+        self.values: dict[Path, int] = {}
         self.at = 0
         self.starts = [0, *(index + 1 for index, character in enumerate(text) if character == "\n")]
         self.lines: dict[Path, int] = {}
@@ -68,6 +128,7 @@ class _Scanner:
         for length in range(1, len(path)):
             self.lines.setdefault(path[:length], line)
         self.lines.setdefault(path, line)
+        self.keys.setdefault(path, position)
 
     def expect(self, token: str) -> None:
         self.skip(_BLANK)
@@ -113,6 +174,7 @@ class _Scanner:
 
     def value(self, path: Path) -> None:
         self.skip(_BLANK)
+        self.values.setdefault(path, self.at)
         first = self.text[self.at]
         if first in "\"'":
             self.string()

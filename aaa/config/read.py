@@ -94,10 +94,15 @@ def expected(kind: Any) -> str:
     words = {str: "a text", Redacted: "a text", bool: "true or false", int: "a whole number", float: "a number"}
     text = words.get(kind, "a table")
     if meta is not None and kind in (int, float):
-        text += f" from {meta.ge:g} to {meta.le:g}" if kind is float else f" from {meta.ge} to {meta.le}"
+        text += f" above {meta.gt}" if meta.gt is not None else f" from {_number(meta.ge)}"
+        text += f" to {_number(meta.le)}" if meta.le is not None else ""
     if meta is not None and kind is str:
         text += f" of {meta.min_length} to {meta.max_length} characters"
     return text
+
+
+def _number(value: float | None) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _texts(value: object) -> list[str]:

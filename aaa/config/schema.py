@@ -150,7 +150,7 @@ class Nas(Struct, frozen=True, forbid_unknown_fields=True):
     """UDP port for CoA and Disconnect; 1700 on old Cisco."""
     coa_address: str | None = None
     """Where CoA and Disconnect go, when not to the address that requests come from; answers count from there only."""
-    coa_rate: Annotated[float, Meta(gt=0, le=100_000)] = 100.0
+    coa_rate: Annotated[float, Meta(ge=0.1, le=100_000)] = 100.0
     """CoA and Disconnect exchanges per second that each box of this entry is asked for at most."""
     coa_concurrency: Annotated[int, Meta(ge=1, le=200)] = 32
     """Of these, how many may wait for an answer at the same time."""
@@ -210,6 +210,18 @@ class Token(Struct, frozen=True, forbid_unknown_fields=True):
     """Environment variable that holds the token."""
     token_sha256: str | None = None
     """SHA-256 of the token, 64 hex digits: the file then holds no secret."""
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    """Rules and automations, from files of their own: docs/policy.md."""
+
+    dir: str | None = None
+    """Directory whose *.toml files are the policy, in the order of their names; absent: no rules, no automations."""
+    zone: str = "UTC"
+    """IANA time zone in which windows open and cycles turn, such as "Europe/Berlin"."""
+    escalate: Literal["disconnect", "never"] = "disconnect"
+    """What follows a CoA that the NAS does not take: the session is ended, so that the next one begins right; or
+    nothing but the event `enforcement.failed`."""
 
 
 class Pool(Struct, frozen=True, forbid_unknown_fields=True):
@@ -336,6 +348,7 @@ class Sections(Struct, frozen=True, forbid_unknown_fields=True):
     nas: tuple[Nas, ...] = ()
     api: Api = Api()
     token: tuple[Token, ...] = ()
+    policy: Policy = Policy()
     pool: tuple[Pool, ...] = ()
     webhook: tuple[Webhook, ...] = ()
     payment: tuple[Payment, ...] = ()

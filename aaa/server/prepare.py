@@ -1,18 +1,21 @@
 """Everything that must be right before serving, and that `aaa check` checks: configuration, dictionaries, NAS options,
-pools. Changes nothing."""
+policy, pools. Changes nothing."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from aaa import config as configuration
 from aaa import dictionary as dictionaries
 from aaa.config import Config
+from aaa.config.policy import load_policy
 from aaa.dictionary import Dictionary
 from aaa.errors import AaaError, ConfigError, Problem
 from aaa.mapping import families
 from aaa.state.pools import Pools
+from policy.rules import Policy
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Prepared:
     dictionary: Dictionary
     options: dict[str, families.RenderOptions]
     """By name of [[nas]]."""
+    policy: Policy
 
 
 def prepare(path: str | os.PathLike[str]) -> Prepared:
@@ -39,9 +43,13 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
         except ValueError as error:
             problems += [report.problem(("nas", number, "options"), line) for line in str(error).splitlines()]
     try:
+        policy = load_policy(Path(config.policy.dir) if config.policy.dir is not None else None, config.policy.zone)
+    except ConfigError as error:
+        problems += error.problems
+    try:
         Pools(config.pool)
     except AaaError as error:
         problems.append(report.problem(("pool",), str(error)))
     if problems:
         raise ConfigError(problems)
-    return Prepared(config, dictionary, options)
+    return Prepared(config, dictionary, options, policy)
