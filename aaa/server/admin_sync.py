@@ -151,9 +151,8 @@ class Sync:
 
     def settle(self, at: float) -> None:
         """After a batch of commands: automations, then the live sessions that it concerns."""
-        engine = getattr(self._server, "engine", None)
-        if engine is not None:
-            engine.settle(at)
+        if self._server.engine.settle(at):
+            self._server.settle_soon()
 
     def when_durable(self, answer: Answer) -> Awaitable[Answer]:
         """The answer, once everything in the journal is durable."""
