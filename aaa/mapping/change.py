@@ -22,6 +22,8 @@ COA_OCTETS_MAX: Final = 3072
 """Octets; Bound: 4096 of a packet less header, Message-Authenticator, Event-Timestamp and three keys."""
 TIMEOUT_NONE_S: Final = (1 << 31) - 1
 """Session-Timeout for a session that has none any more: no number means "never", and boxes read a signed one."""
+ASPECTS: Final = ("rate", "walled_garden", "filter", "attributes", "session_timeout", "idle_timeout", "profile")
+"""What a CoA can be for, as a receipt names it."""
 NEXT_SESSION: Final = frozenset({"Reply-Message", "Idle-Timeout"})
 """Attributes that alone are no reason to end a session: where a CoA does not take them, the next session has them."""
 
@@ -90,7 +92,8 @@ def compare(confirmed: Decision | None, desired: Decision, options: RenderOption
     wire = tuple(encode(packet, dictionary) for packet in packets)
     if any(octets is None or len(octets) > COA_OCTETS_MAX for octets in wire):
         return Change("disconnect", "the change cannot be written into a packet")
-    why = "not known what it runs under" if confirmed is None else ", ".join(collected.aspects)
+    aspects = [aspect for aspect in ASPECTS if aspect in collected.aspects]
+    why = "not known what it runs under" if confirmed is None else ", ".join(aspects)
     return Change("coa", why, packets, tuple(octets for octets in wire if octets is not None), timeout_s)
 
 
@@ -152,7 +155,7 @@ class Collected:
         self.off: dict[Step, None] = {}
         self.on: dict[Step, None] = {}
         self.aspects: dict[str, None] = {}
-        """What differs, in the order in which it was found."""
+        """What differs, of ASPECTS."""
         self.obstacles: list[str] = []
         """Why a CoA does not do."""
 
@@ -168,6 +171,7 @@ class Collected:
             if name not in NEXT_SESSION:
                 self.refuse(first, is_unknown)
             return
+        self.aspects.update((sent.aspect, None) for sent in before if sent.octets not in new)
         if before and (way.stands_beside or not after):
             for sent in before:
                 if sent.octets not in new:

@@ -28,6 +28,9 @@ ERROR_CAUSE: Final = 101
 EVENT_TIMESTAMP: Final = 55
 SCHEDULE: Final = Schedule(irt_s=DYNAMIC_IRT_S, mrt_s=DYNAMIC_MRT_S, mrc=DYNAMIC_MRC)
 
+PACE_SLACK_S: Final = 0.02
+"""How much of its pace a NAS may get at once after a pause."""
+
 ERROR_CAUSES: Final = {
     201: "Residual-Context-Removed",
     202: "Invalid-EAP-Packet",
@@ -49,7 +52,33 @@ ERROR_CAUSES: Final = {
 }
 """Error-Cause (RFC 5176 §3.5, RFC 6572 §4.3)."""
 MISSING_ATTRIBUTE: Final = 402
+NO_COA: Final = frozenset((401, 405, 406))
+"""What a NAS answers that knows no CoA."""
 SESSION_NOT_FOUND: Final = 503
+
+
+class Pace:
+    """How many exchanges a second a NAS is asked for: a token bucket, nearly without depth."""
+
+    def __init__(self, now: float) -> None:
+        self._tokens = 1.0
+        self._at = now
+
+    def take(self, rate: float, now: float) -> bool:
+        """Whether one more may begin now. rate: exchanges per second."""
+        # A caller that comes late by a few milliseconds does not slow the pace down.
+        depth = max(1.0, rate * PACE_SLACK_S)
+        self._tokens = min(depth, self._tokens + max(0.0, now - self._at) * rate)
+        self._at = now
+        # A caller that comes at next_at() is not sent away for the last bit of a float.
+        if self._tokens < 1 - 1e-6:
+            return False
+        self._tokens -= 1
+        return True
+
+    def next_at(self, rate: float) -> float:
+        """When the next one may begin."""
+        return self._at + max(0.0, 1 - self._tokens) / rate
 
 
 class Finished(Struct, frozen=True):

@@ -16,27 +16,38 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import asyncio_dgram
+from asyncio_dgram.aio import DatagramClient, Protocol
 
 from aaa.dictionary import Dictionary
-from aaa.limits import DYNAMIC_CHANGES_MAX, DYNAMIC_IDLE_S, DYNAMIC_MRC, DYNAMIC_WAITING_S
+from aaa.limits import (
+    DYNAMIC_CHANGES_MAX,
+    DYNAMIC_IDLE_S,
+    DYNAMIC_MRC,
+    DYNAMIC_REFUSALS_MAX,
+    DYNAMIC_REFUSED_S,
+    DYNAMIC_WAITING_S,
+)
 from aaa.mapping.change import TIMEOUT_NONE_S, Change, compare
 from aaa.mapping.families import FAMILIES, RenderOptions
 from aaa.model.enforcement import Action, Difference, Reply
 from aaa.model.records import ACTIVE, DecisionRecord, NasRecord, SessionRecord
-from aaa.radius.client import Code, Dropped
+from aaa.radius.client import Code, Dropped, Schedule
 from aaa.radius.clients import MA_OFF, Client, Clients
 from aaa.radius.dynamic import (
     ERROR_CAUSES,
     EVENT_TIMESTAMP,
     MISSING_ATTRIBUTE,
+    NO_COA,
+    SCHEDULE,
     SESSION_NOT_FOUND,
     DynamicExchanges,
     Finished,
+    Pace,
 )
 from aaa.server.listener import Statistics
 from native.radius import Packet, Secret, attribute, integer_attribute, vendor_attribute
@@ -63,15 +74,20 @@ class Dynamic:
         clients: Clients,
         options: dict[str, RenderOptions],
         dictionary: Dictionary,
+        listen: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        schedule: Schedule = SCHEDULE,
     ) -> None:
-        """options: by name of [[nas]]. clock, wall: monotonic and epoch seconds."""
+        """options: by name of [[nas]]. listen: addresses that NASes know this server by; where there is one alone of an
+        IP version, requests come from it. clock, wall: monotonic and epoch seconds."""
         self.clients = clients
+        self.sources = sources_of(listen)
         self.options = options
         self.dictionary = dictionary
         self.clock = clock
         self.wall = wall
+        self.schedule = schedule
         self.links: dict[tuple[str, int], Link] = {}
         """Those with a socket or with work."""
         self.postures: dict[str, Posture] = {}
@@ -96,9 +112,9 @@ class Dynamic:
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> Difference:
         """What it takes; "none" for a NAS that is not configured any more."""
-        return self._difference(session, confirmed, desired)[1]
+        return self._compare(session, confirmed, desired)[1]
 
-    def _difference(
+    def _compare(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> tuple[Change, Difference]:
         name = session.nas.client_name
@@ -115,14 +131,22 @@ class Dynamic:
             if len(self._changes) >= DYNAMIC_CHANGES_MAX:
                 self._changes.clear()
             found = self._changes[key] = (change, change.difference())
+        posture = self.postures.get(session.nas.name)
+        if found[0].kind == "coa" and posture is not None and posture.refuses_coa(self.wall()):
+            cause = ERROR_CAUSES[posture.error_cause]
+            change = Change("disconnect", f"{found[0].why}: {session.nas.name} refuses CoA ({cause})")
+            return change, change.difference()
         return found
 
     def change(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord, done: Done
     ) -> bool:
         """Send what difference() says, one CoA after the other; the Reply is that of the last one sent."""
-        change = self._difference(session, confirmed, desired)[0]
-        return self._submit(Job(self, session, "coa", change, done))
+        change = self._compare(session, confirmed, desired)[0]
+        if change.kind == "none":
+            asyncio.get_running_loop().call_soon(done, Reply("ack", detail="nothing differs"))
+            return True
+        return self._submit(Job(self, session, change.kind, change, done))
 
     def disconnect(self, session: SessionRecord, done: Done) -> bool:
         """Send a Disconnect-Request."""
@@ -191,12 +215,13 @@ class Dynamic:
 class Posture:
     """What one NAS was seen to honour."""
 
-    __slots__ = ("answered_at", "coa", "disconnect", "error_at", "error_cause", "keys", "timed_out_at")
+    __slots__ = ("answered_at", "coa", "disconnect", "error_at", "error_cause", "keys", "refusals", "timed_out_at")
 
     def __init__(self) -> None:
         self.coa: bool | None = None
-        """Whether its last answer to a CoA was an acknowledgement; None: none came yet."""
+        """Whether it ever acknowledged a CoA; None: it has answered none."""
         self.disconnect: bool | None = None
+        """The same of its last answer to a Disconnect."""
         self.keys = -1
         """Which of its family's key sets it has acknowledged; -1: none yet."""
         self.error_cause = 0
@@ -204,11 +229,17 @@ class Posture:
         self.error_at = 0.0
         self.answered_at = 0.0
         self.timed_out_at = 0.0
+        self.refusals = 0
+        """CoAs in a row that it refused for knowing none; none was acknowledged before."""
+
+    def refuses_coa(self, at: float) -> bool:
+        """Whether there is no sense in sending it a CoA."""
+        return self.refusals >= DYNAMIC_REFUSALS_MAX and at < self.error_at + DYNAMIC_REFUSED_S
 
 
 def waiting_max(client: Client) -> int:
     """How many exchanges may wait for the pace of one box."""
-    return max(1, int(client.coa_rate * DYNAMIC_WAITING_S))
+    return max(2, int(client.coa_rate * DYNAMIC_WAITING_S))
 
 
 class Job:
@@ -310,13 +341,12 @@ class Link:
         self.address = address
         self.client = client
         self.queue: deque[Job] = deque()
-        self.exchanges = DynamicExchanges()
-        self.stream: asyncio_dgram.DatagramClient | None = None
+        self.exchanges = DynamicExchanges(network.schedule)
+        self.stream: DatagramClient | None = None
         self.error = ""
         """What the kernel last said about the far end, since its last answer."""
-        self._tokens = 1.0
-        self._refilled_at = network.clock()
-        self._busy_at = self._refilled_at
+        self._busy_at = network.clock()
+        self._pace = Pace(self._busy_at)
         self._outgoing: deque[bytes] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -350,29 +380,21 @@ class Link:
     def _pump_soon(self) -> None:
         if not self._is_pumping:
             self._is_pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            asyncio.get_running_loop().call_soon(self.pump)
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Start what pace and concurrency allow, transmit again what is due, and arrange to be called again."""
         self._is_pumping = False
         now = self.network.clock()
         for finished in self.exchanges.handle_deadline(now):
             self._finish(finished, now)
-        self._refill(now)
-        while self.queue and self._tokens >= 1 and len(self.exchanges) < self.client.coa_concurrency:
-            self._tokens -= 1
+        client = self.client
+        while self.queue and len(self.exchanges) < client.coa_concurrency and self._pace.take(client.coa_rate, now):
             self._begin(self.queue.popleft(), now)
         self._outgoing.extend(self.exchanges.data_to_send())
         if self._outgoing and self._sender is None:
             self._sender = asyncio.get_running_loop().create_task(self._send())
         self._arrange(now)
-
-    def _refill(self, now: float) -> None:
-        rate = self.client.coa_rate
-        # A timer that is late by a few milliseconds does not slow the pace down.
-        depth = max(1.0, rate * PACE_SLACK_S)
-        self._tokens = min(depth, self._tokens + (now - self._refilled_at) * rate)
-        self._refilled_at = now
 
     def _arrange(self, now: float) -> None:
         """One timer: the next retransmission, the next token, or the end of idleness."""
@@ -383,7 +405,7 @@ class Link:
             self._busy_at = now
             moments = [self.exchanges.next_deadline()]
             if self.queue and len(self.exchanges) < self.client.coa_concurrency:
-                moments.append(now + (1 - self._tokens) / self.client.coa_rate)
+                moments.append(self._pace.next_at(self.client.coa_rate))
             at = min((moment for moment in moments if moment is not None), default=None)
             if at is None:
                 return
@@ -393,7 +415,7 @@ class Link:
             return
         else:
             at = self._busy_at + DYNAMIC_IDLE_S
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._pump)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self.pump)
 
     # Exchanges
 
@@ -452,11 +474,17 @@ class Link:
             posture.keys = job.sets[0][0]
         else:
             posture.error_cause, posture.error_at = finished.error_cause, at
-        if finished.error_cause != SESSION_NOT_FOUND:
-            if job.action == "coa":
-                posture.coa = finished.result == "ack"
-            else:
-                posture.disconnect = finished.result == "ack"
+        if finished.error_cause == SESSION_NOT_FOUND:
+            return
+        if job.action == "disconnect":
+            posture.disconnect = finished.result == "ack"
+            return
+        if finished.error_cause in NO_COA and posture.coa is not True:
+            posture.refusals += 1
+        else:
+            posture.refusals = 0
+        # What it once took, it knows, whatever it refuses later.
+        posture.coa = posture.coa or finished.result == "ack"
 
     # The socket
 
@@ -479,13 +507,14 @@ class Link:
         finally:
             self._sender = None
 
-    async def _open(self) -> asyncio_dgram.DatagramClient:
-        stream = await asyncio_dgram.connect(self.address)
+    async def _open(self) -> DatagramClient:
+        source = self.network.sources.get(ip_address(self.address[0]).version)
+        stream = await (asyncio_dgram.connect(self.address) if source is None else connect_from(source, self.address))
         self.stream = stream
         self._receiver = asyncio.get_running_loop().create_task(self._receive(stream))
         return stream
 
-    async def _receive(self, stream: asyncio_dgram.DatagramClient) -> None:
+    async def _receive(self, stream: DatagramClient) -> None:
         """Everything that comes from the far end, and only from there: the socket is connected."""
         while True:
             try:
@@ -505,8 +534,27 @@ class Link:
                     self._pump_soon()
 
 
-PACE_SLACK_S: Final = 0.02
-"""How much of its pace a NAS may get at once after the loop was late."""
+async def connect_from(source: str, address: tuple[str, int]) -> DatagramClient:
+    """asyncio_dgram.connect() with an address of our own: NASes take requests only from servers that they know."""
+    received: Any = asyncio.Queue()
+    errors: Any = asyncio.Queue()
+    drained = asyncio.Event()
+    transport: Any
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Protocol(received, errors, drained), local_addr=(source, 0), remote_addr=address
+    )
+    return DatagramClient(transport, received, errors, drained)
+
+
+def sources_of(listen: Sequence[str]) -> dict[int, str]:
+    """By IP version: the one address listened on, where it is one and no wildcard."""
+    addresses = [ip_address(text) for text in listen]
+    result = {}
+    for version in (4, 6):
+        own = [address for address in addresses if address.version == version]
+        if len(own) == 1 and not own[0].is_unspecified:
+            result[version] = str(own[0])
+    return result
 
 
 def facts_of(session: SessionRecord) -> Iterator[tuple[str, bytes]]:

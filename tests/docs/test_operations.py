@@ -13,7 +13,8 @@ from aaa.model.access import Cause
 from aaa.model.accounting import AccountingOutcome
 from aaa.radius.clients import COUNTERS
 from aaa.radius.reasons import DropReason
-from aaa.server.metrics import DISCONNECT_RESULTS, FAMILIES, POOL_EVENTS, POOL_STATES
+from aaa.server.dynamic import RESULTS
+from aaa.server.metrics import FAMILIES, POOL_EVENTS, POOL_STATES
 from billing_hooks.app import Metrics as HttpMetrics
 from billing_hooks.rpc import RpcClient
 from policy.decide import DENIALS
@@ -109,7 +110,7 @@ def test_each_kind_of_packet_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("metric", "values"),
     [
-        ("aaa_disconnects_total", DISCONNECT_RESULTS),
+        ("aaa_dynamic_exchanges_total", RESULTS),
         ("aaa_pool_addresses", POOL_STATES),
         ("aaa_pool_leases_total", POOL_EVENTS),
     ],

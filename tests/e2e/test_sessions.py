@@ -280,10 +280,10 @@ def test_oldest_session_is_disconnected_where_the_nas_says_so(server, coa_port):
             source=DISPLACING_NAS,
         )  # fmt: skip
         log_in(server, user, STATIONS[1], source=DISPLACING_NAS)
-        line = server.wait_for_line("session.disconnect", user=user)
+        labels = {"nas": "displacing", "action": "disconnect", "result": "ack"}
+        server.wait_until(lambda: server.metric("aaa_dynamic_exchanges_total", **labels) == 1)
     finally:
         receiver.stop()
-    assert line["msg"] == "ack"
     first, second = receiver.received
     assert first == second
     assert first[0] == 40
@@ -293,8 +293,7 @@ def test_oldest_session_is_disconnected_where_the_nas_says_so(server, coa_port):
     zeroed = zeroed[:22] + bytes(16) + zeroed[38:]
     assert first[22:38] == hmac.new(SECRET.encode(), zeroed, "md5").digest()
     assert b"\x2c\x09old-one" in first
-    assert b"\x08\x06" + socket.inet_aton("192.0.2.77") in first
-    assert server.metric("aaa_disconnects_total", result="ack") == 1
+    assert b"\x08\x06" not in first, "one key is enough"
 
 
 COA_RECEIVER = """prefix = /usr
@@ -352,9 +351,8 @@ def test_freeradius_as_a_nas_acknowledges_the_disconnect(server, coa_port, tmp_p
         class_ = log_in(server, user, source=DISPLACING_NAS)
         server.account("Start", "by-hand-1", user_line(user), class_, source=DISPLACING_NAS)
         (session,) = server.sessions(user)
-        answer = server.api("POST", f"/v1/sessions/{session['id']}/disconnect")
-        assert answer["status"] == "sent"
-        assert server.wait_for_line("session.disconnect", user=user)["msg"] == "ack", output.read_text()[-3000:]
+        answer = server.api("POST", f"/v1/sessions/{session['id']}/disconnect?wait=enforced")
+        assert [receipt["result"] for receipt in answer["receipts"]] == ["ack"], output.read_text()[-3000:]
         assert 'Acct-Session-Id = "by-hand-1"' in output.read_text()
         assert len(server.sessions(user)) == 1, "it is over when the NAS says Stop"
     finally:

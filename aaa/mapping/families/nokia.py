@@ -36,14 +36,20 @@ def garden(options: RenderOptions) -> Iterable[Line]:
         yield Line("Alc-SLA-Prof-Str", options.garden_profile)
 
 
+def rewritten(line: Line, pattern: str, value: str) -> Step | None:
+    """The line with a part of its text replaced; None where it has no such part."""
+    text, count = re.subn(pattern, value, str(line.value))
+    return (line._replace(value=text),) if count else None
+
+
 def no_override(line: Line, options: RenderOptions) -> Step | None:
     """-2 takes each value of an override back."""
-    return (line._replace(value=re.sub(r"=[^,=]*", "=-2", str(line.value))),)
+    return rewritten(line, r"=[^,=]*", "=-2")
 
 
 def no_filter(line: Line, options: RenderOptions) -> Step | None:
     """-2 restores the filter of the SLA profile, for each address family and direction that was named."""
-    return (line._replace(value=re.sub(r":[^,:]*", ":-2", str(line.value))),)
+    return rewritten(line, r":[^,:]*", ":-2")
 
 
 def no_profile(line: Line, options: RenderOptions) -> Step | None:
