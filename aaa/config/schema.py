@@ -150,7 +150,7 @@ class Nas(Struct, frozen=True, forbid_unknown_fields=True):
     """UDP port for CoA and Disconnect; 1700 on old Cisco."""
     coa_address: str | None = None
     """Where CoA and Disconnect go, when not to the address that requests come from; answers count from there only."""
-    coa_rate: Annotated[float, Meta(ge=0.1, le=100_000)] = 100.0
+    coa_rate: Annotated[float, Meta(gt=0, le=100_000)] = 100.0
     """CoA and Disconnect exchanges per second that each box of this entry is asked for at most."""
     coa_concurrency: Annotated[int, Meta(ge=1, le=200)] = 32
     """Of these, how many may wait for an answer at the same time."""

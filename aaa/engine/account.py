@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aaa.engine.addresses import Addresses
+from aaa.engine.engine import Engine
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, AccountingRecord
 from aaa.state.sessions import apply_accounting, close_some
@@ -15,6 +16,8 @@ class Accountant:
     def __init__(self, store: Store, addresses: Addresses) -> None:
         self.store = store
         self.addresses = addresses
+        self.engine: Engine | None = None
+        """Follows up what reports change, in the same journal group."""
         self.outcomes = [0] * len(AccountingOutcome)
         """Counts by AccountingOutcome."""
 
@@ -32,4 +35,7 @@ class Accountant:
             close_some(self.store, CLOSED_AT_ONCE_COUNT_MAX)
         if self.store.opened or self.store.ended:
             self.addresses.settle(at)
+        engine = self.engine
+        if engine is not None and not engine.idle:
+            engine.settle(at)
         return outcomes

@@ -6,6 +6,8 @@ tick() by a timer; while one of them says that there is more, it is called again
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aaa.engine.addresses import Addresses
 from aaa.engine.automate import Automator
 from aaa.engine.enforce import Enforcer
@@ -25,6 +27,8 @@ class Engine:
         self.enforcer = enforcer
         self.automator = automator
         self.timers = timers
+        self.again: Callable[[], None] = lambda: None
+        """Called when there is more to do now."""
 
     @property
     def idle(self) -> bool:
@@ -42,10 +46,15 @@ class Engine:
                 self.addresses.settle(at)
             if self.idle or more:
                 break
-        return more or not self.idle
+        if more or not self.idle:
+            self.again()
+            return True
+        return False
 
     def tick(self, at: float) -> bool:
         """As settle(), after what time alone brings."""
         more = self.timers.tick(at)
         more = self.enforcer.tick(at) or more
+        if more:
+            self.again()
         return self.settle(at) or more

@@ -28,31 +28,36 @@ from aaa.credential.identity import NameRules
 from aaa.engine.account import Accountant
 from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
+from aaa.engine.automate import Automator
 from aaa.engine.decisions import Decisions
+from aaa.engine.enforce import Enforcer, EnforceSettings
+from aaa.engine.engine import Engine
 from aaa.engine.liveness import Liveness
+from aaa.engine.presence import Presence
 from aaa.engine.retention import Retention
+from aaa.engine.timers import Timers
 from aaa.errors import AaaError, ConfigError, StoreError
 from aaa.limits import NASES_COUNT_MAX, SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUNT_MAX
 from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
 from aaa.model.access import Attempt, Cause, Outcome
-from aaa.model.enforcement import Reply
-from aaa.model.records import NasRecord, SessionRecord
+from aaa.model.events import SERVER
+from aaa.model.records import ACTIVE, NasRecord
 from aaa.radius.admission import ACCESS_REQUEST, ACCOUNTING_REQUEST, Admission, Request
 from aaa.radius.clients import Client, Clients, format_address
-from aaa.radius.dynamic import SESSION_NOT_FOUND
 from aaa.server import systemd, views
 from aaa.server.admin import Admin
 from aaa.server.admin_sync import Sync
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log
+from aaa.server.policies import adopt_plans
 from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
 from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
-from aaa.state import lock, schema
+from aaa.state import inventory, lock, schema
 from aaa.state.load import load
 from aaa.state.recent import replay
 from aaa.state.schema import Row
@@ -65,12 +70,15 @@ from native.radius import Packet
 from native.scheduling import request_slice
 from native.token import TokenKey
 from policy.model import Decision
+from policy.rules import Policy
 
 VERSION = "0.1.0"
 REJECT_TICK_S = 0.02
 """How exactly a delayed reject keeps its time."""
 PACKET_SLICE_NS = 100_000
 """The packet loop's time slice: the shortest that the kernel grants."""
+ENGINE_TICK_S = 0.02
+"""How exactly a decision ends, and how often a NAS is asked whether it takes more."""
 TICK_S = 1.0
 POSTURE_INTERVAL_S = 60.0
 """Between two writings of what was learned; a crash forgets as much."""
@@ -118,7 +126,8 @@ class Server:
         self.postures = b""
         """What was last written of the sources' Message-Authenticators."""
         self.load_postures()
-        self.decisions = Decisions(self.store)
+        adopt_plans(self.store, prepared.policy, self.started_at)
+        self.decisions = Decisions(self.store, prepared.policy)
         self.addresses = Addresses(self.store, config.pool)
         settings = access_settings(config)
         self.authorizer = Authorizer(self.store, self.decisions, self.addresses, settings)
@@ -130,6 +139,19 @@ class Server:
         self.accounting_statistics = Statistics()
         self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
         self.network = Dynamic(self.clients, prepared.options, prepared.dictionary, config.radius.listen)
+        self.enforcer = Enforcer(
+            self.store, self.decisions, self.addresses, self.network, EnforceSettings(config.policy.escalate)
+        )
+        self.addresses.note = Presence(self.store, self.decisions, self.enforcer).note
+        self.automator = Automator(self.store, self.decisions, self.enforcer)
+        self.timers = Timers(self.store, self.decisions, self.automator)
+        self.engine = self.accountant.engine = Engine(
+            self.store, self.addresses, self.enforcer, self.automator, self.timers
+        )
+        self.enforcer.wake = self.engine.again = self.settle_soon
+        self.enforcer.note_decided = self.timers.note_decided
+        self.settling = False
+        """settle() will be called when the loop has looked at its sockets."""
         self.liveness = Liveness(
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
         )
@@ -145,6 +167,7 @@ class Server:
         self.stopping = asyncio.Event()
         self.exit_code = 0
         self.bind_nases()
+        self.enforcer.resume()
 
     # What is learned of sources outlives a restart
 
@@ -219,6 +242,7 @@ class Server:
             loop.add_reader(port.socket.fd, partial(self.on_readable, port))
         timers = [
             loop.create_task(self.every(REJECT_TICK_S, self.release_rejects)),
+            loop.create_task(self.every(ENGINE_TICK_S, self.tick_engine)),
             loop.create_task(self.every(TICK_S, self.tick)),
             loop.create_task(self.every(POSTURE_INTERVAL_S, self.save_postures)),
         ]
@@ -303,15 +327,32 @@ class Server:
         if not self.stopping.is_set():
             asyncio.get_running_loop().add_reader(port.socket.fd, partial(self.on_readable, port))
 
+    def settle_soon(self) -> None:
+        """The engine has something to do: after the packets that wait."""
+        if not self.settling and not self.stopping.is_set():
+            self.settling = True
+            asyncio.get_running_loop().call_soon(self.settle)
+
+    def settle(self) -> None:
+        """One slice of what follows from changes."""
+        self.settling = False
+        self.engine.settle(time.time())
+        self.store.journal.flush()
+
+    def tick_engine(self) -> None:
+        """What time brings to sessions: decisions and holds that end, retries, what a NAS takes now."""
+        self.engine.tick(time.time())
+        self.store.journal.flush()
+
     def disconnect_displaced(self) -> None:
         """Make the NAS end the sessions that a login has displaced."""
         displaced = self.authorizer.displaced
-        # Where a NAS's queue is full: again with the next tick.
-        self.authorizer.displaced = [session for session in displaced if not self.disconnect(session)]
-
-    def disconnect(self, session: SessionRecord) -> bool:
-        """Make the NAS end a session, and tell in the log what it said; False when too much waits for that NAS."""
-        return self.network.disconnect(session, partial(self.note_disconnect, session))
+        self.authorizer.displaced = []
+        at = time.time()
+        for session in displaced:
+            if session.state == ACTIVE:
+                self.enforcer.disconnect(session, "displaced by a login at the limit", at, SERVER)
+        self.settle_soon()
 
     async def every(self, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` again and again."""
@@ -331,13 +372,21 @@ class Server:
         at = time.time()
         for port in self.ports:
             port.admission.learn(at)
-        self.disconnect_displaced()
+        if self.authorizer.displaced:
+            self.disconnect_displaced()
         live = sum(nas.live_count for nas in self.store.nases.values())
         self.authorizer.is_full = live >= self.prepared.config.server.sessions_max
         self.liveness.tick(at)
         self.retention.tick(at)
+        self.expire_numbers()
         self.store.journal.flush()
         self.log.tick()
+
+    def expire_numbers(self) -> None:
+        """Reservations and quarantines whose time is over, a slice between packet batches."""
+        if inventory.expire(self.store, time.time()):
+            asyncio.get_running_loop().call_soon(self.expire_numbers)
+            self.store.journal.flush()
 
     def on_writer_lost(self) -> None:
         """Commits fail for good and memory is ahead of the disk: answer nothing more, let a restart reload."""
@@ -400,7 +449,7 @@ class Server:
         new = prepared.config
         changed = [
             name
-            for name in ("nas", "radius", "token", "pool", "api", "log")
+            for name in ("nas", "radius", "token", "pool", "api", "webhook", "payment", "tls", "log")
             if getattr(old, name) != getattr(new, name)
         ]
         self.prepared = prepared
@@ -415,6 +464,10 @@ class Server:
             port.admission.budget_ns = int(new.radius.response_budget * 1e9)
             if isinstance(port, AccessPort):
                 port.reject_delay_s = new.radius.reject_delay
+        if prepared.policy.revision != self.decisions.policy.revision:
+            changed.append("policy")
+            self.use_policy(prepared.policy, at)
+        self.enforcer.use(EnforceSettings(new.policy.escalate))
         settings = access_settings(new)
         self.authorizer.use(settings)
         self.liveness.use(settings, new.radius.nas_silence)
@@ -433,6 +486,14 @@ class Server:
         self.store.journal.flush()
         return changed, configuration.restart_needed(old, new)
 
+    def use_policy(self, policy: Policy, at: float) -> None:
+        """Decide by another policy from now on; live sessions follow, slice by slice."""
+        before = self.decisions.policy.revision
+        adopt_plans(self.store, policy, at)
+        self.decisions.use(policy)
+        self.store.emit("policy.reloaded", "policy", at, {"revision": policy.revision, "previous_revision": before})
+        self.settle_soon()
+
     # What is told
 
     def note_reject(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
@@ -447,17 +508,6 @@ class Server:
             calling_station_id=views.printable(attempt.calling_station),
             reason=Cause(outcome.cause).name.lower(),
             service=None if outcome.service is None else outcome.service.body.id,
-        )
-
-    def note_disconnect(self, session: SessionRecord, reply: Reply) -> None:
-        """A Disconnect-Request is over."""
-        self.log.info(
-            "session.disconnect",
-            "not_found" if reply.error_cause == SESSION_NOT_FOUND else reply.result,
-            nas=session.nas.name,
-            user=views.printable(session.user_name),
-            session_id=session.id,
-            detail=reply.detail,
         )
 
     def note_event(self, kind: str, subject: str, at: float, body: dict[str, object]) -> None:
