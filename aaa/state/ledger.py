@@ -1,7 +1,8 @@
 """Balances: what a service's cycle offers, what was charged, and what is told when it runs out.
 
 A service has an account when its plan has a quota or tiers. Its own is opened when it is first charged, with what the
-service used in the running cycle until then; so nothing needs to be written for a service that never used anything. A
+service used in the running cycle until then; so nothing needs to be written for a service that never used anything,
+unless what it leaves rolls over. A
 shared one (of a subscriber or a group) is there as long as a service draws from it, because every member adds to it.
 
 Reports only move `charged_octets` (aaa/state/sessions.py). The buckets are settled before anything changes them: a
@@ -274,6 +275,9 @@ def follow(store: Store, service: ServiceRecord, at: float) -> None:
             own.cycle_ends_at = brought.ends_at
             keep(store, own, brought.with_buckets(with_allowances(own, brought.buckets)))
             hush(own)
+        elif service.plan.body.quota is not None and service.plan.body.quota.roll_over_octets_max:
+            # What an unused cycle leaves rolls over, so somebody has to know that there was one.
+            open_account(store, service, at)
     else:
         settle(store, account, at)
         changed = with_allowances(account, account.buckets)
