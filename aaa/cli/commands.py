@@ -14,6 +14,7 @@ from aaa.cli.backup import backup, restore
 from aaa.cli.door import Door, Refused, api_command, find_config
 from aaa.cli.entities import plan_group, service_group, subscriber_group
 from aaa.cli.freeradius import import_group
+from aaa.cli.inventory import device_group, number_group, sim_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
 from aaa.cli.output import print_fields, print_json
 from aaa.cli.probe import acct_test, auth_test
@@ -193,6 +194,8 @@ def reload(door: Door, as_json: bool) -> None:
         click.echo(f"needs a restart: {', '.join(shown['needs_restart'])}")
 
 
+for group in (sim_group, number_group, device_group):
+    cli.add_command(group)
 for group in (subscriber_group, service_group, plan_group, nas_group, session_group, pool_group, lease_group):
     cli.add_command(group)
 cli.add_command(auth_test)

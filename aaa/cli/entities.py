@@ -1,27 +1,40 @@
-"""`aaa subscriber|service|plan`: list, show, set, delete, import, export through the sync API."""
+"""`aaa subscriber|service|plan|sim|number|device`: list, show, set, delete, import, export through the sync API."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
 import click
+from msgspec import Struct
 
 from aaa.cli.door import Door, Refused, api_command, segment
 from aaa.cli.output import print_fields, print_json, print_table
-from aaa.cli.transfer import Importer, read_operations
+from aaa.cli.transfer import ID_COLUMNS, Importer, read_operations
+from aaa.model.inventory import Device, Number, Sim
 
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "plan": ("id", "name", "kind", "rate.down_bps", "rate.up_bps", "quota.octets", "pool", "revision"),
     "subscriber": ("id", "name", "operator", "groups", "tags", "revision"),
     "service": ("id", "subscriber_id", "plan_id", "state", "static_ip", "expires_at", "revision"),
+    "sim": ("iccid", "imsi", "state", "msisdn", "service_id", "operator", "batch", "has_keys", "revision"),
+    "number": ("msisdn", "state", "service_id", "iccid", "range", "until", "operator", "revision"),
+    "device": ("id", "kind", "serial", "mac", "imei", "service_id", "operator", "revision"),
 }
 FILTERS: Final[dict[str, tuple[str, ...]]] = {
     "plan": (),
     "subscriber": ("operator",),
     "service": ("operator", "subscriber", "plan", "state"),
+    "sim": ("operator", "state", "service", "batch", "imsi", "msisdn"),
+    "number": ("operator", "state", "service"),
+    "device": ("operator", "kind", "service"),
 }
-FIELDS_OF_FILTERS: Final = {"subscriber": "subscriber_id", "plan": "plan_id"}
+FIELDS_OF_FILTERS: Final = {"subscriber": "subscriber_id", "plan": "plan_id", "service": "service_id"}
+PUSHED: Final[dict[str, type[Struct]]] = {"sim": Sim, "number": Number, "device": Device}
+"""What of a shown entity can be pushed again, where more is shown."""
+NUMBER_FIELDS: Final = ("revision", "sqn")
+"""Of these: all others are texts, though they may look like numbers."""
 
 
 def make_group(kind: str, text: str) -> click.Group:
@@ -68,9 +81,9 @@ def make_group(kind: str, text: str) -> click.Group:
     def set_fields(door: Door, id: str, fields: Sequence[str], revision: int | None, as_json: bool) -> None:
         path = f"{base}/{segment(id)}"
         stored = _stored(door, path)
-        value = merge(fields, stored or {})
+        value = merge(fields, stored or {}, as_text=kind in PUSHED)
         value["revision"] = (stored or {"revision": 0})["revision"] + 1 if revision is None else revision
-        _print_result(door.ask("PUT" if stored is None else "PATCH", path, value), as_json)
+        print_result(door.ask("PUT" if stored is None else "PATCH", path, value), as_json)
 
     @group.command("delete", help=f"Delete {kind}s.")
     @click.argument("ids", nargs=-1, required=True)
@@ -83,14 +96,18 @@ def make_group(kind: str, text: str) -> click.Group:
         for id in ids:
             path = f"{base}/{segment(id)}"
             next_revision = door.ask("GET", path)["revision"] + 1 if revision is None else revision
-            _print_result(door.ask("DELETE", path, revision=next_revision), as_json)
+            print_result(door.ask("DELETE", path, revision=next_revision), as_json)
 
     @group.command("export", help=f"Write all {kind}s as NDJSON of sync operations, without secrets, for `import`.")
     @click.argument("file", type=click.File("w", encoding="utf-8", lazy=True), default="-")
     @api_command
     def export(door: Door, file: IO[str], as_json: bool) -> None:
+        shape = PUSHED.get(kind)
         for value in door.pages(base, None):
-            operation = {"op": "put", "kind": kind, "id": value["id"], "value": value}
+            name = value[ID_COLUMNS.get(kind, "id")]
+            if shape is not None:
+                value = {field: value[field] for field in shape.__struct_fields__ if value.get(field) is not None}
+            operation = {"op": "put", "kind": kind, "id": name, "value": value}
             file.write(json.dumps(operation, ensure_ascii=False) + "\n")
 
     @group.command("import")
@@ -133,17 +150,20 @@ def _stored(door: Door, path: str) -> dict[str, Any] | None:
     return stored
 
 
-def merge(fields: Sequence[str], stored: dict[str, Any]) -> dict[str, Any]:
-    """name=value words as an object; a dotted name changes its part of the stored object. Raises UsageError."""
+def merge(fields: Sequence[str], stored: dict[str, Any], as_text: bool = False) -> dict[str, Any]:
+    """name=value words as an object; a dotted name changes its part of the stored object. Raises UsageError.
+
+    as_text: values are texts, such as an IMSI, but for `null` and NUMBER_FIELDS; else JSON, where they are.
+    """
     value: dict[str, Any] = {}
     for field in fields:
         name, equals, text = field.partition("=")
         if not equals or not all(name.split(".")):
             raise click.UsageError(f"{field}: write name=value")
-        try:
-            parsed = json.loads(text)
-        except ValueError:
-            parsed = text
+        parsed: Any = text
+        if not as_text or name in NUMBER_FIELDS or text == "null":
+            with contextlib.suppress(ValueError):
+                parsed = json.loads(text)
         top, *inner = name.split(".")
         if not inner:
             value[top] = parsed
@@ -157,7 +177,8 @@ def merge(fields: Sequence[str], stored: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _print_result(result: dict[str, Any], as_json: bool) -> None:
+def print_result(result: dict[str, Any], as_json: bool) -> None:
+    """What became of one operation."""
     if as_json:
         print_json(result)
     else:

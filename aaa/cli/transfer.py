@@ -67,8 +67,37 @@ COLUMNS: Final[dict[str, dict[str, tuple[str, Field]]]] = {
         "static_ip": ("static_ip", str),
         "static_prefix": ("static_prefix", str),
     },
+    "sim": {
+        "imsi": ("imsi", str),
+        "ki": ("ki", str),
+        "opc": ("opc", str),
+        "op": ("op", str),
+        "amf": ("amf", str),
+        "sqn": ("sqn", int),
+        "msisdn": ("msisdn", str),
+        "service_id": ("service_id", str),
+        "state": ("state", str),
+        "operator": ("operator", str),
+        "batch": ("batch", str),
+    },
+    "number": {
+        "state": ("state", str),
+        "service_id": ("service_id", str),
+        "operator": ("operator", str),
+        "until": ("until", str),
+    },
+    "device": {
+        "kind": ("kind", str),
+        "serial": ("serial", str),
+        "mac": ("mac", str),
+        "imei": ("imei", str),
+        "service_id": ("service_id", str),
+        "operator": ("operator", str),
+    },
 }
-"""CSV column -> field and how it is read. Every file has `id` too, and may have `revision`."""
+"""CSV column -> field and how it is read. Every file has the id too, and may have `revision`."""
+ID_COLUMNS: Final = {"sim": "iccid", "number": "msisdn"}
+"""Column and field that hold the id, where that is not `id`."""
 PASSWORD_FORMS: Final = ("cleartext", "nt_hash", "crypt", "bcrypt", "argon2", "pbkdf2", "ssha")
 CREDENTIAL_COLUMNS: Final = ("username", "password", *PASSWORD_FORMS, "mac", "circuit_id", "remote_id")
 """Columns of services that become credentials; `password` is `cleartext`."""
@@ -104,7 +133,8 @@ def _read_ndjson(file: IO[bytes], kind: str, revision: int) -> Iterator[Item]:
             continue
         if isinstance(value, dict) and "op" not in value:
             value.setdefault("revision", revision)
-            text = json.dumps({"op": "put", "kind": kind, "id": value.get("id", ""), "value": value}).encode()
+            name = value.get(ID_COLUMNS.get(kind, "id"), "")
+            text = json.dumps({"op": "put", "kind": kind, "id": name, "value": value}).encode()
         yield Item(number, text)
 
 
@@ -127,14 +157,15 @@ def _delimiter(file: IO[bytes]) -> str:
 def _check_header(header: list[str], kind: str) -> None:
     import difflib
 
-    known = ["id", "revision", *COLUMNS[kind], *(CREDENTIAL_COLUMNS if kind == "service" else ())]
+    id_column = ID_COLUMNS.get(kind, "id")
+    known = [id_column, "revision", *COLUMNS[kind], *(CREDENTIAL_COLUMNS if kind == "service" else ())]
     for name in header:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise click.UsageError(f"unknown column {name!r}; {hint}")
-    if "id" not in header:
-        raise click.UsageError("the file needs a column id")
+    if id_column not in header:
+        raise click.UsageError(f"the file needs a column {id_column}")
     if len(set(header)) != len(header):
         raise click.UsageError("a column stands twice in the header")
 
@@ -156,7 +187,7 @@ def _csv_items(rows: "csv.DictReader[str]", kind: str, revision: int) -> Iterato
         except ValueError as error:
             yield Item(rows.line_num, b"", str(error))
             continue
-        operation = {"op": "put", "kind": kind, "id": cells["id"], "value": value}
+        operation = {"op": "put", "kind": kind, "id": cells[ID_COLUMNS.get(kind, "id")], "value": value}
         yield Item(rows.line_num, json.dumps(operation, ensure_ascii=False).encode())
 
 
