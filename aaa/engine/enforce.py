@@ -145,6 +145,8 @@ class Enforcer:
         """Called when something came in from outside a tick: settle() is wanted soon."""
         self.note_decided: Callable[[ServiceRecord], None] = lambda service: None
         """Called when a live session's decision was looked at: its end may have to be timed."""
+        self.note_reply: Callable[[Enforcement, Reply], None] = lambda enforcement, reply: None
+        """Called for every exchange that is over."""
         self.queues: dict[NasRecord, NasQueue] = {}
         self.turns: deque[NasQueue] = deque()
         """Queues with something to send, in turn."""
@@ -612,6 +614,7 @@ class Enforcer:
         if len(log) >= ENFORCEMENT_LOG_MAX:
             del log[1]
         log.append(reply)
+        self.note_reply(enforcement, reply)
         session = enforcement.session
         assert session is not None
         self.in_flight.pop(session.id, None)

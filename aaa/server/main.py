@@ -42,6 +42,7 @@ from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
 from aaa.model.access import Attempt, Cause, Outcome
+from aaa.model.enforcement import Enforcement, Reply
 from aaa.model.events import SERVER
 from aaa.model.records import ACTIVE, NasRecord
 from aaa.radius.admission import ACCESS_REQUEST, ACCOUNTING_REQUEST, Admission, Request
@@ -150,6 +151,7 @@ class Server:
         )
         self.enforcer.wake = self.engine.again = self.settle_soon
         self.enforcer.note_decided = self.timers.note_decided
+        self.enforcer.note_reply = self.note_reply
         self.settling = False
         """settle() will be called when the loop has looked at its sockets."""
         self.liveness = Liveness(
@@ -508,6 +510,21 @@ class Server:
             calling_station_id=views.printable(attempt.calling_station),
             reason=Cause(outcome.cause).name.lower(),
             service=None if outcome.service is None else outcome.service.body.id,
+        )
+
+    def note_reply(self, enforcement: Enforcement, reply: Reply) -> None:
+        """An exchange with a NAS is over; a mass change on one NAS is summed up."""
+        session = enforcement.session
+        self.log.info(
+            f"session.{enforcement.action}",
+            reply.result,
+            repeat=(enforcement.nas, reply.result, reply.error_cause),
+            nas=enforcement.nas,
+            user=None if session is None else views.printable(session.user_name),
+            session_id=enforcement.session_id,
+            service=enforcement.service_id,
+            error_cause=reply.error_cause or None,
+            detail=reply.detail or None,
         )
 
     def note_event(self, kind: str, subject: str, at: float, body: dict[str, object]) -> None:
