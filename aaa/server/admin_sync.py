@@ -151,8 +151,7 @@ class Sync:
 
     def settle(self, at: float) -> None:
         """After a batch of commands: automations, then the live sessions that it concerns."""
-        if self._server.engine.settle(at):
-            self._server.settle_soon()
+        self._server.engine.settle(at)
 
     def when_durable(self, answer: Answer) -> Awaitable[Answer]:
         """The answer, once everything in the journal is durable."""
