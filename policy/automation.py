@@ -146,7 +146,7 @@ class Automation(Struct, frozen=True, gc=False):
         """
         if not self.listens_to(event.type):
             return False
-        if self.moment and event.data.get("lead_s") not in (None, float(self.before_s)):
+        if self.moment and (event.data.get("lead_s"), event.data.get("moment")) != (self.before_s, self.moment):
             return False
         if facts is None:
             if self.needs_service or (self.operators and event.operator not in self.operators):

@@ -128,14 +128,16 @@ def compile_policy(
     policy.rules = tuple(rule for rule in rules if rule is not None)
     policy.timed_rules = tuple(rule for rule in policy.rules if rule.when.timed)
     policy.metered_rules = tuple(rule for rule in policy.rules if rule.when.metered)
-    read = {name: fact for rule in policy.rules for name, fact in rule.when.facts.items()}
+    conditions = [rule.when for rule in policy.rules]
+    read = {name: fact for condition in conditions for name, fact in condition.facts.items()}
     policy.session_reads = tuple(sorted({fact.field for fact in read.values() if fact.field}))
-    policy.reads_online_kinds = "subscriber.online_kinds" in read
     policy.reads_quota = any(fact.changes == "quota" for fact in read.values())
     policy.reads_holds = any(fact.changes == "hold" for fact in read.values())
     names = {spec.name for spec in specs.automations}
     automations = [_automation(spec, names, vocabulary, events, findings) for spec in specs.automations]
     policy.automations = tuple(automation for automation in automations if automation is not None)
+    reads = [*(condition.reads for condition in conditions), *(each.reads for each in policy.automations)]
+    policy.reads_online_kinds = any("subscriber.online_kinds" in names for names in reads)
     policy.reminders = tuple(
         (automation.moment, automation.before_s, automation.name)
         for automation in policy.automations

@@ -72,7 +72,7 @@ class Policy:
     session_reads: tuple[str, ...] = ()
     """Fields of SessionFacts that any rule reads, sorted: a decision is cached under their values."""
     reads_online_kinds: bool = False
-    """A rule reads subscriber.online_kinds: a session's start or end changes what siblings may do."""
+    """A rule or automation reads subscriber.online_kinds: a session's start or end changes what siblings may do."""
     restricted_rate: Rate = RESTRICTED_RATE
     rules: tuple[Rule, ...] = ()
     timed_rules: tuple[Rule, ...] = ()
@@ -85,7 +85,7 @@ class Policy:
     """A rule reads service.holds."""
     automations: tuple[Automation, ...] = ()
     reminders: tuple[tuple[str, int, str], ...] = ()
-    """(moment, seconds before it, automation): at that time the engine emits `service.expiring` with `lead_s`.
+    """(moment, seconds before it, automation): then the engine emits `service.expiring` with `lead_s` and `moment`.
     Moments: "service.expires_at", "service.grace_until", "service.activated_at", "quota.cycle_ends_at", or
     "subscriber.billing.NAME" of a fact declared with type "moment"."""
     warnings: tuple[Any, ...] = ()

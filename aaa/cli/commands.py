@@ -17,6 +17,7 @@ from aaa.cli.freeradius import import_group
 from aaa.cli.inventory import device_group, number_group, sim_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
 from aaa.cli.output import print_fields, print_json
+from aaa.cli.policy import policy_group
 from aaa.cli.probe import acct_test, auth_test
 from aaa.cli.trace import trace
 
@@ -202,5 +203,6 @@ cli.add_command(auth_test)
 cli.add_command(acct_test)
 cli.add_command(trace)
 cli.add_command(import_group)
+cli.add_command(policy_group)
 cli.add_command(backup)
 cli.add_command(restore)

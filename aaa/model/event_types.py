@@ -119,8 +119,9 @@ _TYPES: Final = (
     )),
     EventType("service.expiring", SERVICE, "A service will expire soon; told once for each lead time that an automation"
         " names.", (
-        _field("expires_at", float, "when it expires"),
+        _field("expires_at", float, "when it expires, or the other moment that the automation names"),
         _field("lead_s", float, "how long before that this is told"),
+        _field("moment", str, "which moment: service.expires_at, or as the automation names it"),
     )),
     EventType("service.expired", SERVICE, "The time of a service is over.", (
         _field("expires_at", float, "when it expired"),
