@@ -206,6 +206,7 @@ class Feed:
     async def wait(self, subscriber: str | None, timeout_s: float) -> None:
         """Until something of a subscriber (None: anything) is new, the time is over, or readers are to look around."""
         if self.closing:
+            await asyncio.sleep(0)
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(subscriber, set())

@@ -264,7 +264,7 @@ class Courier:
         self._opened.set()
 
     async def _read(self) -> None:
-        while True:
+        while not self._feed.closing:
             room = WEBHOOK_WAITING_MAX - len(self.waiting)
             if room <= 0:
                 self._room.clear()

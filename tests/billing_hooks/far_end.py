@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import copy
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from aaa.model.entities import SERVICE_TRANSITIONS
 from aaa.model.events import Event
 from aaa.model.operations import Actor, Answer, Call, Operation, Result
+from aaa.state import schema
 
 REFERENCES = {"service": (("subscriber_id", "subscriber"), ("plan_id", "plan"))}
 
@@ -30,6 +32,10 @@ class FarEngine:
         self.reload_errors: list[str] = []
         self.events: list[Event] = []
         self.told = asyncio.Event()
+        self.store: sqlite3.Connection | None = None
+        """Where events and webhooks' progress are written, for the process to read."""
+        self.saves = 0
+        self.refuses_saving = False
         self.is_ready = True
 
     def handle(self, call: Call) -> Any:
@@ -236,7 +242,32 @@ class FarEngine:
     def tell(self, kind: str, subject: str, **rest: Any) -> None:
         """An event has become durable."""
         self.events.append(Event(len(self.events) + 1, 1_700_000_000.0, kind, subject, rest.pop("data", {}), **rest))
+        event = self.events[-1]
+        if self.store is not None:
+            row = (
+                event.seq, event.at, event.type, event.subject, msgspec.json.encode(event.data).decode(),
+                event.operator, event.subscriber_id, event.service_id, msgspec.json.encode(event.cause).decode(),
+            )  # fmt: skip
+            self.store.execute(schema.STATEMENTS[schema.Row.EVENT], row)
         self.told.set()
+
+    def answer_webhook_save(self, actor: Actor, args: Any) -> Answer:
+        assert self.store is not None
+        if self.refuses_saving:
+            return reply(503, {"error": "unavailable"})
+        self.saves += 1
+        name = args["name"]
+        body = msgspec.json.encode({"after": args["after"], "waiting": args["waiting"]}).decode()
+        self.store.execute(schema.STATEMENTS[schema.Row.META], (f"webhook/{name}", body))
+        for seq in args["revived"]:
+            self.store.execute(schema.STATEMENTS[schema.Row.DEAD_LETTER_DELETE], (name, seq))
+        for letter in args["dead"]:
+            row = (name, letter["seq"], 1_700_000_000.0, letter["attempts"], letter["error"])
+            self.store.execute(schema.STATEMENTS[schema.Row.DEAD_LETTER], row)
+            self.tell("webhook.dead_letter", name, data={"webhook": name, "seq": letter["seq"]})
+        if args["gap"] is not None:
+            self.tell("webhook.gap", name, data={"webhook": name, **args["gap"]})
+        return reply(200, {})
 
     def answer_reload(self, actor: Actor, args: Any) -> Answer:
         if self.reload_errors:
