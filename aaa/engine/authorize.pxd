@@ -44,6 +44,7 @@ cdef class Authorizer:
                    spread=cython.longlong, timeout=cython.longlong, latest=double, ends_at=double,
                    held=SessionRecord)
     cpdef Outcome admit(self, Attempt attempt, ServiceRecord service)
+    cpdef long shorten_interim(self, long interim, ServiceRecord service, DecisionRecord decision) except -1
     cpdef Outcome fail(self, Attempt attempt, ServiceRecord service)
     cpdef bint is_locked(self, Live live, double at) except -1
     cpdef CredentialRecord find_password(self, NasRecord nas, bytes name)

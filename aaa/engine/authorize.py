@@ -29,10 +29,22 @@ from aaa.credential.verifier import (
 )
 from aaa.engine.addresses import PENDING_S, Addresses
 from aaa.engine.decisions import Decisions
+from aaa.engine.facts import attempt_facts_of
+from aaa.limits import ENDS_LOOKED_FOR_MAX
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.entities import Lock
 from aaa.model.method import Method
-from aaa.model.records import NEVER, PENDING, CredentialRecord, Live, NasRecord, ServiceRecord, SessionRecord
+from aaa.model.records import (
+    NEVER,
+    NO_LIMIT,
+    PENDING,
+    CredentialRecord,
+    DecisionRecord,
+    Live,
+    NasRecord,
+    ServiceRecord,
+    SessionRecord,
+)
 from aaa.state.store import Store
 
 ACCEPT = int(Verdict.ACCEPT)
@@ -298,7 +310,7 @@ class Authorizer:
             live.failures = 0
         if not service.bare and service.body.lock is not None and not self.lock_allows(service, attempt):
             return refuse(WRONG_PLACE, "This service cannot be used from here", service)
-        decision = self.decisions.of(service, at)
+        decision = self.decisions.of_attempt(service, attempt, at)
         if not decision.grant:
             return refuse(DENIED, decision.body.message, service)
         outcome = Outcome(ACCEPT)
@@ -317,15 +329,18 @@ class Authorizer:
             # Spread by session id, so that a mass login does not report in step.
             spread = (outcome.session_id * 40503 >> 4) % 2001 - 1000
             interim += int(interim * self.interim_jitter * spread / 1000)
+        if service.account is not None:
+            interim = self.shorten_interim(interim, service, decision)
         outcome.interim_interval_s = max(interim, attempt.nas.interim_minimum_s)
         timeout = decision.session_timeout_s
         latest = at + (timeout or TIMEOUT_MAX_S)
         if service.decided_until < latest:
-            ends_at = self.ends_at(service, latest)
+            ends_at = self.ends_at(service, attempt, latest)
             if ends_at < latest:
                 timeout = max(1, int(ends_at - at))
         outcome.session_timeout_s = timeout
-        if limit or decision.pool is not None or not service.bare:
+        # Where the policy reads the place, the session keeps what the login said of it: accounting says less.
+        if limit or decision.pool is not None or not service.bare or self.decisions.reads:
             held = self.reserve(attempt, service, outcome)
             if not self.addresses.assign(service, decision, attempt, held, outcome):
                 self.store.sessions.pop(held.id, None)
@@ -335,18 +350,35 @@ class Authorizer:
                 return refuse(NO_ADDRESS, "No address is free, please try again later", service)
         return outcome
 
-    def ends_at(self, service: ServiceRecord, latest: float) -> float:
+    def ends_at(self, service: ServiceRecord, attempt: Attempt, latest: float) -> float:
         """When time alone stops the service (expiry, the end of grace) rather than changes it; `latest` if not before.
 
-        Few steps: each goes to the next of the service's own moments.
+        Bound: few steps, each to the next moment at which something changes; past them the timers end the session.
         """
         at = service.decided_until
-        while at < latest:
-            then = self.decisions.explain(service, at)
+        place = attempt_facts_of(attempt) if self.decisions.reads else None
+        for _ in range(ENDS_LOOKED_FOR_MAX):
+            if at >= latest:
+                break
+            then = self.decisions.explain(service, at, place)
             if not then.grant:
                 return at
             at = NEVER if then.valid_until is None else then.valid_until
         return latest
+
+    def shorten_interim(self, interim: int, service: ServiceRecord, decision: DecisionRecord) -> int:
+        """Close to where usage changes the decision: no later than the session can get there at its full rate."""
+        account = service.account
+        rate = decision.body.rate
+        if account is None or rate is None or service.decided_below == NO_LIMIT:
+            return interim
+        bps = rate.down_bps + rate.up_bps
+        if rate.burst is not None:
+            bps = max(bps, rate.burst.down_bps + rate.burst.up_bps)
+        left = service.decided_below - account.charged_octets
+        if bps == 0 or left <= 0:
+            return interim
+        return min(interim, left * 8 // bps)
 
     def make_room(self, attempt: Attempt, live: Live, limit: int) -> bool:
         """Whether one more login fits. Ghosts do not count: silent ones, and those the same place comes back for."""
@@ -400,6 +432,7 @@ class Authorizer:
         session.heard_at = attempt.at
         session.user_name = attempt.user_name
         session.calling_station = attempt.calling_station
+        session.called_station = attempt.called_station
         session.nas_port_id = attempt.nas_port_id
         session.circuit_id = attempt.circuit_id
         session.remote_id = attempt.remote_id

@@ -94,10 +94,12 @@ class Decisions:
 
     def of_place(self, service: ServiceRecord, place: SessionFacts, at: float) -> DecisionRecord:
         """The decision at a place: kept under the values that the policy reads, as long as the service is in use."""
+        # The one without a place is kept current beside it: its end and its mark are the service's.
+        self.of(service, at)
         version = service.version + service.plan.version + self.policy_version.number
         live = service.live
         if live is None:
-            return self.intern(decide(self.facts_of(service, at, place), self.policy))
+            return self.intern(decide(self.facts_of(service, at, place), self.policy, False))
         key = tuple([getattr(place, name) for name in self.reads])
         variants = live.variants
         if variants is None:
@@ -109,9 +111,7 @@ class Decisions:
                 return kept[3]
         elif kept is None and len(variants) >= VARIANTS_COUNT_MAX:
             variants.clear()
-        if service.decided_version != version:
-            self.renew(service, at, version)
-        whole = decide(self.facts_of(service, at, place), self.policy)
+        whole = decide(self.facts_of(service, at, place), self.policy, False)
         decision = self.intern(whole)
         below = below_of(whole)
         variants[key] = (version, until_of(whole), below, decision)
@@ -162,14 +162,14 @@ class Decisions:
         account = service.account
         if account is not None:
             refresh(self.store, account, at)
-        whole = decide(self.facts_of(service, at), self.policy)
+        whole = decide(self.facts_of(service, at), self.policy, False)
         decision = service.decision = self.intern(whole)
         service.decided_until = until_of(whole)
         below = below_of(whole)
         live = service.live
-        if live is not None and live.variants is not None:
+        if account is not None and live is not None and live.variants is not None:
             for kept in live.variants.values():
-                if kept[0] == version and kept[2] < below:
+                if kept[0] == version and account.charged_octets < kept[2] < below:
                     below = kept[2]
         service.decided_below = below
         if account is not None and below != NO_LIMIT:
@@ -182,7 +182,9 @@ class Decisions:
 
     def intern(self, whole: Decision) -> DecisionRecord:
         """The one record of all decisions that differ in trace and validity only."""
-        bare = replace(whole, trace=(), valid_until=None, valid_below_octets=None)
+        bare = whole
+        if whole.trace or whole.valid_until is not None or whole.valid_below_octets is not None:
+            bare = replace(whole, trace=(), valid_until=None, valid_below_octets=None)
         decision = self.interned.get(bare)
         if decision is None:
             if len(self.interned) >= DECISIONS_INTERNED_MAX:
