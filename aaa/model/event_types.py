@@ -160,6 +160,7 @@ _TYPES: Final = (
         _field("id", str, "the buyer's own id of the top-up"),
         _field("added_octets", int, "what was added"),
         _maybe("expires_at", float, "when they expire, where not with the cycle"),
+        _maybe("automatic", bool, "bought by the plan itself: billing is to charge for it"),
         *_ACCOUNT,
     )),
     EventType("quota.top_up_requested", SERVICE, "A balance is used up and its plan asks billing to sell more.",
