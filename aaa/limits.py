@@ -145,3 +145,4 @@ PREVIEW_SLICE_S = 0.0005  # seconds; Bound: half of the 1 ms for which anything 
 PREVIEW_NAMED_SERVICES_MAX = 20_000  # services; Bound: about 30 MiB of copies, made without a pause of 1 ms each
 PREVIEW_ROUNDS_MAX = 10_000  # slices of the reconciler; Bound: automations that lead to one another end before
 ENDS_LOOKED_FOR_MAX = 16  # decisions a login looks ahead for the end of its service; Bound: about 0.4 ms, for timed rules
+ACCOUNT_MEMBERS_MAX = 1_000  # services that share a balance; Bound: a turn of its cycle and a join stay about 1 ms

@@ -5,6 +5,7 @@ same moment, what was rolled over, then the cycle's, then top-ups. Usage above a
 not by one that is bought later.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 from typing import Literal
 
@@ -74,8 +75,9 @@ def spend(buckets: Buckets, octets: int) -> Buckets:
 
 def place(buckets: Buckets, bucket: Bucket) -> Buckets:
     """Add a bucket, or put it in place of the one of its kind and id."""
-    others = [other for other in buckets if (other.kind, other.id) != (bucket.kind, bucket.id)]
-    return tuple(sorted([*others, bucket], key=rank))
+    others = [other for other in buckets if other.id != bucket.id or other.kind != bucket.kind]
+    insort(others, bucket, key=rank)
+    return tuple(others)
 
 
 def close(bucket: Bucket) -> Bucket:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from aaa.credential.identity import circuit_key, parse_circuit, parse_mac
 from aaa.credential.verifier import from_password
 from aaa.errors import AaaError
-from aaa.limits import HOLDS_COUNT_MAX, TAGS_COUNT_MAX, TOP_UPS_COUNT_MAX
+from aaa.limits import ACCOUNT_MEMBERS_MAX, HOLDS_COUNT_MAX, TAGS_COUNT_MAX, TOP_UPS_COUNT_MAX
 from aaa.model.entities import (
     SERVICE_TRANSITIONS,
     Billing,
@@ -169,6 +169,11 @@ def apply_subscriber(store: Store, operation: Operation, operator: str | None, a
     settle(store, "subscriber", operation.id, body.revision, stored, old == body, operation.op == "repair")
     if old is not None and record is not None and record.services and old.operator != body.operator:
         raise Refused("invalid", "a subscriber with services cannot move to another operator", "$.operator")
+    if old is not None and record is not None and old.groups[:1] != body.groups[:1]:
+        for service in record.services:
+            key = ledger.shared_key(service.plan.body, record.no, body)
+            if not ledger.has_place(store, key, len(record.services)):
+                raise Refused("limit", f"more than {ACCOUNT_MEMBERS_MAX} services would share a balance", "$.groups")
     exhume(store, "subscriber", operation.id)
     if record is None:
         record = SubscriberRecord(store.next_no(), body)
@@ -180,7 +185,7 @@ def apply_subscriber(store: Store, operation: Operation, operator: str | None, a
         return Change(body.revision, "", text, body.operator)
     for service in record.services:
         store.revise(service)
-    if old.groups != body.groups:
+    if old.groups[:1] != body.groups[:1]:
         ledger.follow_subscriber(store, record, at)
     tell_subscriber(store, old, body, at)
     return Change(body.revision, encode(old), text, body.operator)
@@ -263,6 +268,9 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
             raise Refused("invalid_transition", impossible, "$.state")
     elif len(store.services) >= store.services_max:
         raise Refused("limit", f"{store.services_max} services are there already; see server.services_max")
+    key = ledger.shared_key(plan.body, subscriber.no, subscriber.body)
+    if key is not None and (record is None or record.plan is not plan) and not ledger.has_place(store, key):
+        raise Refused("limit", f"{ACCOUNT_MEMBERS_MAX} services share this balance already", "$.plan_id")
     statics = check_addresses(store, record, subscriber.body.operator, body)
     made = None
     if credentials is not None:

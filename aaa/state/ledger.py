@@ -14,11 +14,13 @@ Deterministic; times come in. Events are part of the change that causes them.
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import Any
 
 from msgspec import Struct
 
-from aaa.limits import TOP_UPS_COUNT_MAX, TOP_UPS_KNOWN_MAX
+from aaa.limits import ACCOUNT_MEMBERS_MAX, TOP_UPS_COUNT_MAX, TOP_UPS_KNOWN_MAX
+from aaa.model.entities import Subscriber
 from aaa.model.events import Cause
 from aaa.model.records import DOWN, NO_LIMIT, UP, Account, ServiceRecord, SubscriberRecord
 from aaa.state.store import Store
@@ -93,12 +95,29 @@ def buckets_at(store: Store, service: ServiceRecord, at: float) -> Buckets:
 
 def account_key(service: ServiceRecord) -> tuple[str, str]:
     """(kind, key) of the account that a service's plan and subscriber ask for."""
-    plan, owner = service.plan.body, service.subscriber
-    shared = plan.quota.shared if plan.quota is not None else "service"
-    if shared == "group" and owner.body.groups:
-        return "group", f"{owner.body.operator}/{owner.body.groups[0]}"
+    owner = service.subscriber
+    return shared_key(service.plan.body, owner.no, owner.body) or ("service", str(service.no))
+
+
+def shared_key(plan: Plan, subscriber_no: int, owner: Subscriber) -> tuple[str, str] | None:
+    """(kind, key) of the account that services of a plan and a subscriber share; None: each has its own."""
+    if not is_shared(plan):
+        return None
+    if plan.quota is not None and plan.quota.shared == "group" and owner.groups:
+        return "group", f"{owner.operator}/{owner.groups[0]}"
     # A subscriber of no group shares with itself.
-    return ("service", str(service.no)) if shared == "service" else ("subscriber", str(owner.no))
+    return "subscriber", str(subscriber_no)
+
+
+def has_place(store: Store, key: tuple[str, str] | None, count: int = 1) -> bool:
+    """Whether so many services may join a shared account."""
+    account = None if key is None else store.accounts.get(f"{key[0]}/{key[1]}")
+    return account is None or len(account.members) + count <= ACCOUNT_MEMBERS_MAX
+
+
+def number_of(service: ServiceRecord) -> int:
+    """Members stand in the order of their numbers, whatever the order of joining."""
+    return service.no
 
 
 def is_shared(plan: Plan) -> bool:
@@ -299,21 +318,25 @@ def join(store: Store, service: ServiceRecord, kind: str, key: str, at: float, b
     if brought is None:
         brought = opening_state(store, service, at)
     service.account = account
-    # In the order of their numbers, whatever the order of joining.
-    account.members.append(service)
-    account.members.sort(key=lambda member: member.no)
+    insort(account.members, service, key=number_of)
     account.alarm = 0
     buckets = account.buckets
+    offered = allowance(service)
+    if offered is not None and not any(bucket.kind == "cycle" for bucket in brought.buckets):
+        buckets = quota.place(buckets, Bucket("cycle", offered.id, offered.octets, account.cycle_ends_at))
     for bucket in brought.buckets:
-        ends_at = bucket.ends_at if bucket.kind == "top_up" else account.cycle_ends_at
-        used = bucket.used
+        octets, used, ends_at = bucket.octets, bucket.used, bucket.ends_at
+        if bucket.kind != "top_up":
+            ends_at = account.cycle_ends_at
+        if bucket.kind == "cycle" and offered is not None:
+            octets = offered.octets
         for old in account.buckets:
-            if (old.kind, old.id) == (bucket.kind, bucket.id):
+            if old.id == bucket.id and old.kind == bucket.kind:
                 used += old.used
-        buckets = quota.place(buckets, Bucket(bucket.kind, bucket.id, bucket.octets, ends_at, used))
+        buckets = quota.place(buckets, Bucket(bucket.kind, bucket.id, octets, ends_at, used))
     account.charged_octets += brought.charged
     account.known = (*account.known, *brought.known)[-TOP_UPS_KNOWN_MAX:]
-    put_buckets(store, account, quota.end(with_allowances(account, buckets), at))
+    put_buckets(store, account, quota.end(buckets, at))
     hush(account)
 
 
