@@ -77,7 +77,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE event ADD COLUMN cause TEXT NOT NULL DEFAULT '{}'",
         "CREATE INDEX event_service ON event (service) WHERE service != ''",
         # Automations begin with what happens from here on.
-        "INSERT INTO meta SELECT 'automated', coalesce(max(seq), 0) FROM event",
+        "INSERT INTO meta SELECT 'automated', seq FROM event ORDER BY seq DESC LIMIT 1",
         # sealed: K and OPc under the store's key.
         "CREATE TABLE sim (no INTEGER PRIMARY KEY, body TEXT NOT NULL, sealed TEXT)",
         "CREATE TABLE number (msisdn TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
