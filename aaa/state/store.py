@@ -600,16 +600,15 @@ class StoredEnforcement(msgspec.Struct, frozen=True, gc=False, omit_defaults=Tru
 ENFORCEMENT_DECODER = msgspec.json.Decoder(StoredEnforcement)
 
 
-def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
-    """The row of an enforcement."""
-    cause = enforcement.cause
-    body = StoredEnforcement(
+def receipt_of(enforcement: Enforcement) -> StoredEnforcement:
+    """What is kept of an enforcement."""
+    return StoredEnforcement(
         nas=enforcement.nas,
         action=enforcement.action,
         service_id=enforcement.service_id,
         reason=enforcement.reason,
         desired=enforcement.desired.id if enforcement.desired is not None else 0,
-        cause=cause,
+        cause=enforcement.cause,
         attempts=enforcement.attempts,
         log=tuple(enforcement.log),
         created_at=enforcement.created_at,
@@ -619,6 +618,10 @@ def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
         urgent=enforcement.urgent,
         told=enforcement.told,
     )
+
+
+def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
+    """The row of an enforcement."""
     return (
         enforcement.id,
         enforcement.session_id,
@@ -626,9 +629,9 @@ def enforcement_row(enforcement: Enforcement) -> tuple[Any, ...]:
         enforcement.state,
         enforcement.created_at,
         enforcement.operator,
-        cause.correlation_id,
-        cause.audit,
-        msgspec.json.encode(body).decode(),
+        enforcement.cause.correlation_id,
+        enforcement.cause.audit,
+        msgspec.json.encode(receipt_of(enforcement)).decode(),
     )
 
 
