@@ -109,6 +109,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """What one line of an NDJSON body is; only where it streams."""
     is_body_optional: bool = False
     media_type: str = JSON
+    also: tuple[str, ...] = ()
+    """Further media types that it may answer with, as the query asks."""
     tag: str = ""
 
 
@@ -244,7 +246,7 @@ def _list(kind: str) -> Handler:
     return handle
 
 
-def _ask(method: str) -> Handler:
+def ask(method: str) -> Handler:
     """A method whose arguments are the path's and the query's."""
 
     async def handle(context: Context) -> Response[bytes]:
@@ -289,7 +291,7 @@ async def leases(context: Context) -> Response[bytes]:
     """The lease history; all of it at once is no question."""
     if context.query.address is None and context.query.service is None:
         raise ProblemError("invalid", "name an address or a service", "address")
-    return await _ask("leases")(context)
+    return await ask("leases")(context)
 
 
 async def synchronise(context: Context) -> Response[Any]:
@@ -419,7 +421,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="GET", path=f"{SERVICE}/balance", roles=READERS, tag="Services",
-        summary="Show what the balance offers, bucket by bucket, and its thresholds", handler=_ask("balance"),
+        summary="Show what the balance offers, bucket by bucket, and its thresholds", handler=ask("balance"),
         answer=schema.Balance,
     ),
     Endpoint(
@@ -448,13 +450,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="GET", path=f"{SERVICE}/status", roles=READERS, tag="Services",
-        summary="Show what a portal shows: state, speed, usage, quota, live sessions", handler=_ask("status"),
+        summary="Show what a portal shows: state, speed, usage, quota, live sessions", handler=ask("status"),
         answer=schema.ServiceStatus,
-    ),
-    Endpoint(
-        method="GET", path=f"{SERVICE}/decision", roles=READERS, tag="Services",
-        summary="Explain what the service may do, with every rule that matched", handler=_ask("decision"),
-        query=schema.DecisionQuery,
     ),
     Endpoint(
         method="POST", path="/v1/sync", roles=CHANGERS, tag="Sync",
@@ -464,11 +461,11 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="GET", path="/v1/sessions", roles=READERS, tag="Sessions", summary="List sessions",
-        handler=_ask("sessions"), query=schema.SessionQuery, answer=schema.SessionPage,
+        handler=ask("sessions"), query=schema.SessionQuery, answer=schema.SessionPage,
     ),
     Endpoint(
         method="GET", path="/v1/sessions/{id}", roles=READERS, tag="Sessions", summary="Show a session",
-        handler=_ask("session"), answer=schema.Session,
+        handler=ask("session"), answer=schema.Session,
     ),
     Endpoint(
         method="POST", path="/v1/sessions/{id}/disconnect", roles=SUPPORT, tag="Sessions",
@@ -482,7 +479,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="GET", path="/v1/subscribers/{id}/status", roles=READERS, tag="Subscribers",
-        summary="Show the status of all services of a subscriber", handler=_ask("subscriber_status"),
+        summary="Show the status of all services of a subscriber", handler=ask("subscriber_status"),
         answer=schema.SubscriberStatus,
     ),
     Endpoint(
@@ -491,40 +488,40 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="GET", path="/v1/nas", roles=READERS, tag="NAS",
-        summary="List network access servers, with what was learned", handler=_ask("nas_list"),
+        summary="List network access servers, with what was learned", handler=ask("nas_list"),
     ),
     Endpoint(
         method="GET", path="/v1/nas/unknown", roles=READERS, tag="NAS",
-        summary="List addresses that sent requests but are not configured", handler=_ask("nas_unknown"),
+        summary="List addresses that sent requests but are not configured", handler=ask("nas_unknown"),
     ),
     Endpoint(
         method="GET", path="/v1/nas/message-authenticator", roles=READERS, tag="NAS",
         summary="Report which network access servers would break if Message-Authenticator were required",
-        handler=_ask("nas_message_authenticator"),
+        handler=ask("nas_message_authenticator"),
     ),
     Endpoint(
         method="GET", path="/v1/nas/{name}", roles=READERS, tag="NAS", summary="Show a network access server",
-        handler=_ask("nas_show"),
+        handler=ask("nas_show"),
     ),
     Endpoint(
         method="GET", path="/v1/pools", roles=READERS, tag="Pools", summary="Show how full the address pools are",
-        handler=_ask("pools"),
+        handler=ask("pools"),
     ),
     Endpoint(
         method="GET", path="/v1/stats", roles=READERS, tag="Server", summary="Show the counters of a live view",
-        handler=_ask("stats"),
+        handler=ask("stats"),
     ),
     Endpoint(
         method="POST", path="/v1/reload", roles=ADMINS, tag="Server", summary="Read the configuration again",
-        handler=_ask("reload"),
+        handler=ask("reload"),
     ),
     Endpoint(
         method="GET", path="/healthz", roles=EVERYBODY, tag="Server", summary="Say whether the engine answers",
-        handler=_ask("health"), answer=schema.Health,
+        handler=ask("health"), answer=schema.Health,
     ),
     Endpoint(
         method="GET", path="/readyz", roles=EVERYBODY, tag="Server", summary="Say whether requests can be served",
-        handler=_ask("ready"),
+        handler=ask("ready"),
     ),
 )  # fmt: skip
 """What the engine is asked. /metrics, /openapi.json and /docs are the HTTP process's own: see billing_hooks.app."""

@@ -220,14 +220,6 @@ class LeaseQuery(Struct, frozen=True, forbid_unknown_fields=True):
     service: str | None = None
 
 
-class DecisionQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the decision is to be explained for."""
-
-    nas: str | None = None
-    at: str | None = None
-    """RFC 3339 with a zone, or epoch seconds; absent: now."""
-
-
 class PlanPage(Struct):
     """A page of plans."""
 

@@ -1,16 +1,21 @@
-"""Endpoints for operators who look before they change something, and while it happens: live packets."""
+"""Endpoints for operators who look before they change something, and while it happens: previews, decisions, packets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
 from litestar.response import Response, Stream
 from msgspec import Meta, Struct
 
-from billing_hooks.endpoints import NDJSON, Context, Endpoint, refuse
+from aaa.model.operations import Operation, Result
+from billing_hooks.endpoints import JSON, NDJSON, Context, Endpoint, ask, refuse
+from billing_hooks.problems import FieldError, check_value, parse_json
 from billing_hooks.rpc import RpcUnavailable
-from billing_hooks.tokens import Role
+from billing_hooks.schema import Limit
+from billing_hooks.sync import read_operation
+from billing_hooks.tokens import READERS, SUPPORT, Role
+from policy.model import Rate, TraceStep
 
 TRACERS: Final[frozenset[Role]] = frozenset(("support", "admin"))
 """Packets show who uses what, when and where."""
@@ -18,6 +23,151 @@ TRACE_WAIT_S: Final = 5.0
 """How long the engine may have nothing to tell before an empty line says that the trace is alive."""
 _ends: Final[set[asyncio.Task[Any]]] = set()
 """Traces that are being ended; kept from the collector."""
+
+
+PREVIEW_TIMEOUT_S: Final = 60.0
+"""A preview over a million sessions takes 20 s beside the packets."""
+
+
+class PreviewQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which page of the sessions is shown."""
+
+    limit: Limit = 100
+    after: str = ""
+    """Cursor: the `next` of the page before."""
+
+
+class PreviewRequest(Struct, forbid_unknown_fields=True):
+    """What is thought of: policy files instead of those in force, operations as for sync, or both."""
+
+    files: dict[str, str] | None = None
+    """Text of every policy file by its name; absent: the policy in force."""
+    operations: list[dict[str, Any]] = []
+
+
+class PreviewSummary(Struct):
+    """In numbers."""
+
+    sessions: int
+    """Live sessions looked at."""
+    changed: int
+    """To which something would be sent."""
+    coa: int
+    disconnect: int
+    silent: int
+    """Whose decision changes in nothing that their NAS is told."""
+
+
+class PreviewGroup(Struct):
+    """Sessions to which the same happens, for the same reason."""
+
+    group: int
+    count: int
+    family: str
+    action: str
+    """coa or disconnect."""
+    reason: str
+    attributes: list[tuple[str, str]]
+    """What the CoA carries besides what names the session."""
+    nas: dict[str, int]
+    """How many sessions of which NAS."""
+    from_: dict[str, Any] | None = msgspec.field(name="from")
+    """Decision that the NAS confirmed; null: not known."""
+    to: dict[str, Any] | None
+
+
+class PreviewItem(Struct):
+    """One session."""
+
+    session_id: str
+    service_id: str
+    user_name: str | None
+    nas: str
+    group: int
+    action: str
+    keys: list[tuple[str, str]]
+    """What names the session in the request."""
+    attributes: list[tuple[str, str]]
+    caused_by: str
+    """Who asks for it: the token, or an automation."""
+
+
+class PreviewAnswer(Struct):
+    """What would follow."""
+
+    policy: str
+    """Revision of the policy that was thought of."""
+    summary: PreviewSummary
+    groups: list[PreviewGroup]
+    """The largest first."""
+    items: list[PreviewItem]
+    next: str | None
+    operations: list[Result]
+    """How each would be answered."""
+    events: dict[str, int]
+    """Events that the operations would cause, by type."""
+    warnings: list[dict[str, Any]]
+    """Of the policy files."""
+
+
+class DecisionQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the decision is explained for. The service may be named as the network does: user name, MAC, IMSI."""
+
+    nas: str | None = None
+    """Name of the [[nas]]; absent: nowhere, and rules that ask for the place do not match."""
+    at: str | None = None
+    """RFC 3339 with a zone, or epoch seconds; absent: now."""
+    called_station_id: str | None = None
+    calling_station_id: str | None = None
+    nas_port_id: str | None = None
+    circuit_id: str | None = None
+    remote_id: str | None = None
+
+
+class Explained(Struct):
+    """A decision with everything that led to it."""
+
+    grant: bool
+    reason: str
+    service_id: str
+    subscriber_id: str
+    plan_id: str
+    named_by: str
+    """service, user name, mac or imsi: what the path was."""
+    at: str
+    policy: str
+    nas: str | None
+    trace: list[TraceStep] = []
+    """Every rule that matched, in order, with the facts that made it match."""
+    message: str = ""
+    rate: Rate | None = None
+    valid_until: str | None = None
+    """When time alone changes it; null: never."""
+    valid_below_octets: int | None = None
+    """Usage below it changes nothing; null: usage never matters."""
+    attributes_sent: list[tuple[str, str]] = []
+    """Of an Access-Accept at this NAS, without what only the login brings: Class, keys, an address of a pool."""
+
+
+async def preview(context: Context) -> Response[Any]:
+    """What would follow of a change, before it is made."""
+    try:
+        request = check_value(parse_json(context.body), PreviewRequest)
+        operations = list(_read_operations(request.operations))
+    except FieldError as error:
+        raise error.to_problem() from None
+    args = {"files": request.files, "operations": operations, **msgspec.structs.asdict(context.query)}
+    answer = await context.engine.call("policy_preview", context.actor, args, PREVIEW_TIMEOUT_S)
+    return refuse(answer) if answer.status >= 400 else Response(answer.body, media_type=JSON)
+
+
+def _read_operations(given: list[Any]) -> Iterator[Operation]:
+    decoder = msgspec.json.Decoder(Operation)
+    for number, each in enumerate(given):
+        try:
+            yield read_operation(msgspec.json.encode(each), decoder)
+        except FieldError as error:
+            raise FieldError(error.detail, f"$.operations[{number}]{error.field[1:]}", error.suggestion) from None
 
 
 class TraceQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +192,8 @@ class TracedPacket(Struct, omit_defaults=True):
     nas: str | None
     address: str
     code: str
-    identifier: int
+    identifier: int | None
+    """null for what this server sent."""
     user: str | None
     service_id: str | None
     session_id: str | None
@@ -111,6 +262,16 @@ class _Seen(Struct):
 
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    Endpoint(
+        method="POST", path="/v1/policy/preview", roles=SUPPORT, tag="See",
+        summary="Say which live sessions would change under policy files or operations, how, and by which packets",
+        handler=preview, query=PreviewQuery, body=PreviewRequest, answer=PreviewAnswer,
+    ),
+    Endpoint(
+        method="GET", path="/v1/services/{id}/decision", roles=READERS, tag="See",
+        summary="Explain what a service may do at a moment and a NAS, with every rule that matched",
+        handler=ask("decision"), query=DecisionQuery, answer=Explained,
+    ),
     Endpoint(
         method="GET", path="/v1/trace", roles=TRACERS, tag="See", media_type=NDJSON,
         summary="Stream live packets with the decision for each, one JSON object per line, until the client goes away",

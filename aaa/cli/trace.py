@@ -42,7 +42,7 @@ def print_packet(packet: dict[str, Any]) -> None:
     answer = packet["answer"] or "no answer"
     click.echo(
         f"{click.style(packet['at'], dim=True)} {where} {click.style(packet['code'], bold=True)}"
-        f" {packet['identifier']} {show(packet['user'])} -> {answer}, {outcome}, {packet['latency_ms']} ms"
+        f" {show(packet['identifier'])} {show(packet['user'])} -> {answer}, {outcome}, {packet['latency_ms']} ms"
     )
     decision = packet["decision"]
     facts = {"service": packet["service_id"], "session": packet["session_id"], "reason": packet["reason"]}

@@ -51,7 +51,6 @@ class Admin:
         self._methods: dict[str, Method] = {
             "get": self.get,
             "list": self.page,
-            "decision": self.decision,
             "sessions": self.sessions,
             "session": self.session,
             "leases": self.leases,
@@ -145,23 +144,6 @@ class Admin:
         records: dict[str, Any] = store.plans if kind == "plan" else store.subscribers
         # Numbers grow, and a record keeps its place until it is deleted.
         yield from [(record.no, name) for name, record in records.items() if record.no > after]
-
-    # Decisions
-
-    def decision(self, actor: Actor, args: dict[str, Any]) -> Answer:
-        service = self._service(actor, args["id"])
-        if service is None:
-            return missing("service", args["id"])
-        at = float(args.get("at") or time.time())
-        nas = args.get("nas")
-        decision = self._server.decisions.explain(service, at)
-        body = views.decision_view(decision)
-        if nas is not None:
-            if nas not in self._server.clients.by_name:
-                return missing("nas", nas)
-            rendered = self._server.render(self._server.decisions.of(service, at).body, nas)
-            body["attributes_sent"] = self._server.show_attributes(rendered)
-        return reply(200, body)
 
     # Sessions
 

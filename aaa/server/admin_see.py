@@ -1,13 +1,24 @@
-"""What operators ask before and while they change something: traces of live packets."""
+"""What operators ask before and while they change something: previews, decisions explained, traces of live packets."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from aaa.config.policy import compile_texts
+from aaa.credential.identity import normalize_mac
+from aaa.errors import ConfigError, Problem
 from aaa.limits import TRACERS_COUNT_MAX
-from aaa.model.operations import Actor, Answer
+from aaa.model.operations import Actor, Answer, Operation
+from aaa.model.records import ServiceRecord
+from aaa.server import views
 from aaa.server.answers import missing, refused, reply
+from aaa.server.preview import Preview, TooLarge
 from aaa.server.trace import CODES, Tap, Wanted
+from policy.model import Decision, SessionFacts
 
 if TYPE_CHECKING:
     from aaa.server.admin import Method
@@ -20,6 +31,8 @@ def methods(server: Server) -> dict[str, Method]:
     """By name, for the table of methods."""
     see = See(server)
     return {
+        "policy_preview": see.preview,
+        "decision": see.decision,
         "trace_open": see.trace_open,
         "trace_next": see.trace_next,
         "trace_close": see.trace_close,
@@ -32,6 +45,117 @@ class See:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._tap = Tap(server)
+        self._previewing = False
+
+    # Before a change
+
+    async def preview(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """What would follow of policy files, of operations, or of both: {"files", "operations", "limit", "after"}."""
+        if self._previewing:
+            return refused(409, "not_possible", "another preview is being made; ask again when it is done")
+        self._previewing = True
+        preview = None
+        try:
+            policy = None
+            if args.get("files") is not None:
+                zone = self._server.prepared.config.policy.zone
+                # Off the loop: a large policy takes longer than the packets may wait.
+                policy = await asyncio.to_thread(compile_texts, args["files"], zone)
+            operations = msgspec.convert(args.get("operations") or [], list[Operation])
+            preview = Preview(self._server, policy, operations, actor, time.time())
+            await preview.run()
+            after = str(args.get("after") or "")
+            body = await preview.show(args["limit"], int(after) if after.isdigit() else 0)
+            body["warnings"] = [problem_view(warning) for warning in policy.warnings] if policy is not None else []
+            return reply(200, body)
+        except ConfigError as error:
+            detail = f"{len(error.problems)} problems in the policy files"
+            errors = [problem_view(problem) for problem in error.problems]
+            return reply(422, {"error": "invalid", "detail": detail, "field": "$.files", "errors": errors})
+        except TooLarge as error:
+            return refused(422, "too_large", str(error), "$.operations")
+        finally:
+            self._previewing = False
+            if preview is not None:
+                preview.close()
+
+    # Why
+
+    def decision(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """What a service may do at a moment and a place, and why; named by its id or as the network names it."""
+        found = self._find(actor, args["id"])
+        if found is None:
+            return missing("service or user", args["id"])
+        service, named_by = found
+        server = self._server
+        at = float(args.get("at") or time.time())
+        place, client = None, None
+        if args.get("nas") is not None:
+            client = server.clients.by_name.get(args["nas"].partition("/")[0])
+            if client is None or actor.operator not in (None, client.operator):
+                return missing("nas", args["nas"])
+            place = SessionFacts(
+                nas=client.name,
+                nas_family=client.family,
+                nas_port=args.get("nas_port_id") or "",
+                calling_station_id=args.get("calling_station_id") or "",
+                called_station_id=args.get("called_station_id") or "",
+                circuit_id=args.get("circuit_id") or "",
+                remote_id=args.get("remote_id") or "",
+            )
+        decision = server.decisions.explain(service, at, place)
+        body = views.decision_view(decision)
+        body |= {
+            "service_id": service.body.id,
+            "subscriber_id": service.subscriber.body.id,
+            "plan_id": service.plan.body.id,
+            "named_by": named_by,
+            "at": views.moment(at),
+            "policy": server.decisions.policy.revision,
+            "nas": None if client is None else client.name,
+        }
+        if client is not None and decision.grant:
+            body["attributes_sent"] = self._attributes_sent(service, decision, client.name)
+        return reply(200, body)
+
+    def _attributes_sent(self, service: ServiceRecord, decision: Decision, nas: str) -> list[tuple[str, str]]:
+        """What an Accept would carry, without what only the login brings: Class, keys, an address of a pool."""
+        server = self._server
+        attributes = server.show_attributes(server.render(decision, nas))
+        if decision.session_timeout_s:
+            attributes.append(("Session-Timeout", str(decision.session_timeout_s)))
+        interim = decision.interim_interval_s or server.store.interim_interval_s
+        if interim:
+            attributes.append(("Acct-Interim-Interval", str(interim)))
+        if service.body.static_ip is not None:
+            attributes.append(("Framed-IP-Address", service.body.static_ip))
+        if service.body.static_prefix is not None:
+            attributes.append(("Delegated-IPv6-Prefix", service.body.static_prefix))
+        return attributes
+
+    def _find(self, actor: Actor, name: str) -> tuple[ServiceRecord, str] | None:
+        """A service within the actor's scope, by its id, a user name, a MAC or an IMSI; and which of these it was."""
+        store = self._server.store
+
+        def visible(service: ServiceRecord | None) -> bool:
+            return service is not None and actor.operator in (None, service.subscriber.body.operator)
+
+        service = store.services.get(name)
+        if service is not None and visible(service):
+            return service, "service"
+        for user in store.names.candidates(name.encode()):
+            for index in store.passwords.values():
+                credential = index.get(user)
+                if credential is not None and visible(credential.service):
+                    return credential.service, "user name"
+        mac = normalize_mac(name.encode())
+        for index in store.macs.values() if mac is not None else ():
+            credential = index.get(mac or b"")
+            if credential is not None and visible(credential.service):
+                return credential.service, "mac"
+        sim = store.inventory.sim_of_imsi(name)
+        service = None if sim is None else sim.service
+        return (service, "imsi") if service is not None and visible(service) else None
 
     # Live packets
 
@@ -59,3 +183,8 @@ class See:
     def trace_close(self, actor: Actor, args: dict[str, Any]) -> Answer:
         self._tap.close(args["trace"])
         return reply(200, {})
+
+
+def problem_view(problem: Problem) -> dict[str, Any]:
+    """A finding in a policy file, at its place."""
+    return {**problem._asdict(), "text": str(problem)}

@@ -125,7 +125,7 @@ class Sync:
             for operation in operations:
                 for mark in self.marks:
                     mark(operation)
-                result = self._refuse_attributes(operation) or apply_operation(store, operation, actor.operator, at)
+                result = self.refuse_attributes(operation) or apply_operation(store, operation, actor.operator, at)
                 store.cause = cause
                 results.append(result)
             self.settle(at)
@@ -165,7 +165,7 @@ class Sync:
         self._store.journal.flush()
         return durable
 
-    def _refuse_attributes(self, operation: Operation) -> Result | None:
+    def refuse_attributes(self, operation: Operation) -> Result | None:
         """Reply attributes that could never be sent are refused when they are pushed, not left out of an Accept."""
         value = operation.value
         if value is None:

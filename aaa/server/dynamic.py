@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import asyncio_dgram
 from asyncio_dgram.aio import DatagramClient, Protocol
@@ -51,6 +51,9 @@ from aaa.radius.dynamic import (
 )
 from aaa.server.listener import Statistics
 from native.radius import Packet, Secret, attribute, integer_attribute, vendor_attribute
+
+if TYPE_CHECKING:
+    from aaa.server.trace import Tap
 
 SESSION_TIMEOUT: Final = 27
 NAS_IDENTIFIER: Final = 32
@@ -96,6 +99,8 @@ class Dynamic:
         """Exchanges that are over, by [[nas]], action and one of RESULTS."""
         self.statistics = Statistics()
         """From the first transmission to the answer."""
+        self.tap: Tap | None = None
+        """Who looks on; None: nobody."""
         self.dropped: dict[str, int] = {}
         """Datagrams that were no answer, by reason."""
         self._changes: dict[tuple[int, int, str], tuple[Change, Difference]] = {}
@@ -303,6 +308,10 @@ class Job:
         began = self.session.started_at or self.session.authorised_at or at
         return min(max(1, int(began + whole - at)), TIMEOUT_NONE_S)
 
+    def last_attributes(self) -> bytes:
+        """What the request in flight carries, or the one that is just over."""
+        return (b"".join(self.sets[0][1].values()) if self.sets else b"") + self.told.get(self.packet, b"")
+
     def next_step(self, finished: Finished) -> bool:
         """Whether another exchange follows: the next packet, or the same with other keys."""
         if finished.result == "ack":
@@ -453,6 +462,8 @@ class Link:
         if result == "timeout" and self.error:
             result, detail = "error", self.error
         network.count(self.client, job.action, result, finished.error_cause)
+        if network.tap is not None:
+            network.tap.exchange(job, result, finished.error_cause, detail, at, now - job.sent_at)
         self._learn(job, finished, at)
         if finished.result in ("ack", "nak"):
             network.statistics.observe(1, 1 + int((now - job.sent_at) * 1e9))

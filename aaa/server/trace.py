@@ -18,8 +18,7 @@ from aaa.dictionary.dictionary import HIDDEN
 from aaa.limits import TRACE_IDLE_S, TRACE_RING_COUNT, TRACE_SLICE_COUNT, TRACERS_COUNT_MAX
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.accounting import AccountingOutcome, AccountingRecord
-from aaa.model.enforcement import Reply
-from aaa.model.records import DecisionRecord, NasRecord, ServiceRecord, SessionRecord
+from aaa.model.records import DecisionRecord, NasRecord, ServiceRecord
 from aaa.radius.admission import Admission, Request
 from aaa.radius.clients import Client, format_address
 from aaa.radius.reasons import DropReason
@@ -27,6 +26,7 @@ from aaa.server import views
 from native.radius import Packet
 
 if TYPE_CHECKING:
+    from aaa.server.dynamic import Job
     from aaa.server.main import Server
 
 CODES: Final = {
@@ -176,8 +176,7 @@ class Tap:
         tap = self if self.tracers else None
         for port in self._server.ports:
             port.tap = tap
-        if (network := getattr(self._server, "network", None)) is not None:
-            network.tap = tap
+        self._server.network.tap = tap
 
     def _offer(self, seen: Seen) -> None:
         oldest = time.monotonic() - TRACE_IDLE_S
@@ -247,21 +246,23 @@ class Tap:
             seen.answer_code = 5
             self._offer(seen)
 
-    def exchange(self, session: SessionRecord, request: bytes, reply: Reply, answer_code: int) -> None:
-        """A CoA- or Disconnect-Request as it left, and how it ended. answer_code: 0 where nothing came."""
-        packet = Packet.parse(request)
-        seen = Seen(packet.code, request, reply.sent_at or time.time())
+    def exchange(self, job: Job, result: str, error_cause: int, detail: str, at: float, took_s: float) -> None:
+        """A CoA- or Disconnect-Request, and how it ended."""
+        session = job.session
+        code = 43 if job.action == "coa" else 40
+        attributes = job.last_attributes()
+        size = (20 + len(attributes)).to_bytes(2, "big")
+        seen = Seen(code, bytes((code, 0)) + size + bytes(16) + attributes, at)
         seen.user = views.printable(session.user_name) or ""
         seen.source = session.nas.address
         self._place(seen, session.nas, session.service)
         seen.session_id = str(session.id)
-        seen.outcome = reply.result
-        seen.reason = f"Error-Cause {reply.error_cause}" if reply.error_cause else ""
-        seen.detail = reply.detail
+        seen.outcome = result
+        seen.reason = f"Error-Cause {error_cause}" if error_cause else ""
+        seen.detail = detail
         seen.decision = session.desired
-        seen.answer_code = answer_code
-        if reply.answered_at:
-            seen.latency_us = int((reply.answered_at - reply.sent_at) * 1e6)
+        seen.answer_code = code + {"ack": 1, "nak": 2}[result] if result in ("ack", "nak") else 0
+        seen.latency_us = int(took_s * 1e6)
         self._offer(seen)
 
     @staticmethod
@@ -291,7 +292,7 @@ class Tap:
             "nas": seen.nas or None,
             "address": seen.source,
             "code": CODES.get(seen.code, f"code {seen.code}"),
-            "identifier": packet.identifier,
+            "identifier": None if seen.code in (40, 43) else packet.identifier,
             "user": seen.user or None,
             "service_id": seen.service_id or None,
             "session_id": seen.session_id or None,

@@ -187,13 +187,18 @@ CREATE TABLE `radcheck` (
   `value` varchar(253) NOT NULL DEFAULT '',
   PRIMARY KEY (`id`), KEY `username` (`username`(32))
 ) ENGINE=InnoDB;
-INSERT INTO `radcheck` VALUES (1,'ann','Cleartext-Password',':=','it\'s; (a) secret'),(2,'bob','Cleartext-Password',':=','b'),
+INSERT INTO `radcheck` VALUES (1,'ann','Cleartext-Password',':=','it\'s; (a) secret'),
+(2,'bob','Cleartext-Password',':=','b'),
 (3,'bob','Simultaneous-Use',':=','2'),(4,'carl','SSHA-Password',':=','hwFs8mgZFbTm0dW3lE3F3LLvB5tlhNmZgqqtNw=='),
 (5,'dave','Cleartext-Password',':=','d'),(6,'dave','NAS-Port-Type','==','Ethernet');
-INSERT INTO `radreply` VALUES (1,'ann','Framed-IP-Address',':=','203.0.113.9'),(2,'ann','Delegated-IPv6-Prefix','=','2001:db8:1::/56');
-INSERT INTO `radgroupcheck` (groupname, attribute, op, value) VALUES ('disabled','Auth-Type',':=','Reject'),('gold','Pool-Name',':=','main');
-INSERT INTO `radgroupreply` VALUES (1,'gold','Mikrotik-Rate-Limit','=','20M/100M 30M/150M 15M/75M 8'),(2,'gold','Session-Timeout','=','3600'),
-(3,'gold','Filter-Id','+=','one'),(4,'silver','WISPr-Bandwidth-Max-Down',':=','1000000'),(5,'silver','Mikrotik-Rate-Limit',':=','1M/2M 0/0 0/0 0/0 8');
+INSERT INTO `radreply` VALUES (1,'ann','Framed-IP-Address',':=','203.0.113.9'),
+(2,'ann','Delegated-IPv6-Prefix','=','2001:db8:1::/56');
+INSERT INTO `radgroupcheck` (groupname, attribute, op, value) VALUES
+('disabled','Auth-Type',':=','Reject'),('gold','Pool-Name',':=','main');
+INSERT INTO `radgroupreply` VALUES (1,'gold','Mikrotik-Rate-Limit','=','20M/100M 30M/150M 15M/75M 8'),
+(2,'gold','Session-Timeout','=','3600'),
+(3,'gold','Filter-Id','+=','one'),(4,'silver','WISPr-Bandwidth-Max-Down',':=','1000000'),
+(5,'silver','Mikrotik-Rate-Limit',':=','1M/2M 0/0 0/0 0/0 8');
 INSERT INTO `radusergroup` VALUES ('ann','gold',1),('bob','silver',5),('bob','disabled',0),('carl','gold',1);
 INSERT INTO `nas` VALUES (1,'192.0.2.20','tower','mikrotik',0,'towersecret',NULL,NULL,'x');
 INSERT INTO `userinfo` VALUES (1,'ann','Ann'),(2,'bob','Bob');
@@ -267,7 +272,8 @@ def test_without_files_to_write_to_one_kind_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
-        ("10M/50M", (50_000_000, 10_000_000)), ("512k", (512_000, 512_000)), ("1000000/2000000", (2_000_000, 1_000_000)),
+        ("10M/50M", (50_000_000, 10_000_000)), ("512k", (512_000, 512_000)),
+        ("1000000/2000000", (2_000_000, 1_000_000)),
         ("10M/50M 0/0 0/0 0/0", (50_000_000, 10_000_000)), ("10M/50M 20M/60M", None), ("fast", None), ("", None),
         ("10M/50M 20M/60M 5M/5M 8/9", None), ("1M/1M 2M/2M 1M/1M 8 8", None),
     ],

@@ -11,12 +11,12 @@ import pytest
 
 from aaa import dictionary
 from aaa.limits import TRACE_RING_COUNT, TRACERS_COUNT_MAX
-from aaa.model.enforcement import Reply
+from aaa.mapping.change import Change
 from aaa.model.operations import Actor
 from aaa.model.records import SessionRecord
 from aaa.server import admin_see
+from aaa.server.dynamic import Job
 from aaa.server.trace import Tap, Wanted
-from native.radius import Packet
 from tests.server.test_listener import AUTHENTICATOR, SECRET, Desk
 
 ADMIN = Actor("tests", "admin")
@@ -143,11 +143,12 @@ def test_an_exchange_with_a_nas_is_seen_with_its_answer(watched: Watched) -> Non
     number = watched.open(code=43)
     session = SessionRecord(7, watched.site.nas(), watched.site.store.services["alice"])
     session.user_name = b"alice"
-    request = SECRET.request(43, 9, b"\x2c\3x")
-    watched.tap.exchange(session, request, Reply("nak", 503, 1, 100.0, 100.5), 45)
+    job = Job(Any, session, "coa", Change("coa"), print)  # type: ignore[arg-type]
+    job.sets, job.told = [(0, {"Acct-Session-Id": b"\x2c\3x"})], {0: b"\x1b\6\0\0\0\x3c"}
+    watched.tap.exchange(job, "nak", 503, "Session-Context-Not-Found", 100.0, 0.5)
     (seen,) = watched.see(number)["items"]
     assert (seen["code"], seen["answer"], seen["outcome"], seen["reason"]) == (
         "CoA-Request", "CoA-NAK", "nak", "Error-Cause 503"
     )  # fmt: skip
     assert (seen["user"], seen["service_id"], seen["latency_ms"]) == ("alice", "alice", 500.0)
-    assert Packet.parse(request).identifier == seen["identifier"] == 9
+    assert seen["attributes"] == [("Acct-Session-Id", "x"), ("Session-Timeout", "60")]
