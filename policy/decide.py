@@ -24,7 +24,7 @@ from policy.windows import calendar_of
 
 __all__ = ["DENIALS", "RESTRICTED_RATE", "action_name", "cycle_bounds", "decide", "slower"]
 
-MOMENTS_SOUGHT_MAX = 16  # edges without effect; Bound: 16 more bodies; afterwards valid_until is early, never late
+MOMENTS_SOUGHT_MAX = 8  # edges without effect; Bound: as many more bodies; afterwards valid_until is early, never late
 
 DENIALS: dict[str, tuple[Reason, str]] = {
     "pending": ("pending", "Service is not activated yet"),
@@ -293,13 +293,24 @@ def _time_edge(facts: Facts, policy: Policy, body: Decision) -> float:
         return edge
     for entry in facts.plan.schedule:
         found = calendar_of(entry, policy.windows, policy.zone)
-        change = found.at(now)[1] if found is not None else None
-        if change is not None and change < edge:
+        if found is None:
+            continue
+        inside, change = found.at(now)
+        # Whether traffic counts matters where it is free now, or where the limits of volume are reached.
+        if change is not None and change < edge and (entry.rate is not None or inside or _is_used_up(facts)):
             edge = change
     for rule in policy.timed_rules:
         if not rule.operators or facts.subscriber.operator in rule.operators:
             edge = min(edge, rule.when.time_edge(facts))
     return edge
+
+
+def _is_used_up(facts: Facts) -> bool:
+    """Whether exhaustion or a tier applies, but for zero-rated windows."""
+    quota = facts.quota
+    if quota is None:
+        return False
+    return quota.left <= 0 or any(quota.used >= tier.above_octets for tier in facts.plan.tiers)
 
 
 def _known_until(facts: Facts, policy: Policy, body: Decision) -> float:
