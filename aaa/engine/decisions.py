@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec.structs import replace
 
-from aaa.engine.facts import attempt_facts_of, facts_of, session_facts_of
+from aaa.engine.facts import PLACE, Place, facts_of, place_facts
 from aaa.limits import DECISIONS_INTERNED_MAX, PLAIN_DECISIONS_MAX, VARIANTS_COUNT_MAX
 from aaa.model.access import Attempt
 from aaa.model.records import (
@@ -37,8 +37,8 @@ class Decisions:
     store: Store
     policy: Policy
     policy_version: PolicyVersion
-    reads: tuple[str, ...]
-    """Session facts that the policy reads."""
+    reads: tuple[int, ...]
+    """Session facts that the policy reads: positions in PLACE."""
     shares: bool
     """The policy reads nothing by which services of one plan and state differ."""
     interned: dict[Decision, DecisionRecord]
@@ -62,7 +62,7 @@ class Decisions:
 
     def take(self, policy: Policy) -> None:
         self.policy = policy
-        self.reads = policy.session_reads
+        self.reads = tuple([PLACE.index(name) for name in policy.session_reads if name in PLACE])
         self.shares = not policy.rules
         self.store.policy = policy
         self.store.zone = policy.zone
@@ -84,35 +84,60 @@ class Decisions:
         assert service is not None
         if not self.reads:
             return self.of(service, at)
-        return self.of_place(service, session_facts_of(session), at)
+        nas = session.nas
+        place = (
+            nas.client_name,
+            nas.family,
+            session.nas_port_id,
+            session.calling_station,
+            session.called_station,
+            session.circuit_id,
+            session.remote_id,
+        )
+        return self.of_place(service, place, at)
 
     def of_attempt(self, service: ServiceRecord, attempt: Attempt, at: float) -> DecisionRecord:
         """The decision for a login."""
         if not self.reads:
             return self.of(service, at)
-        return self.of_place(service, attempt_facts_of(attempt), at)
+        nas = attempt.nas
+        place = (
+            nas.client_name,
+            nas.family,
+            attempt.nas_port_id,
+            attempt.calling_station,
+            attempt.called_station,
+            attempt.circuit_id,
+            attempt.remote_id,
+        )
+        return self.of_place(service, place, at)
 
-    def of_place(self, service: ServiceRecord, place: SessionFacts, at: float) -> DecisionRecord:
+    def of_place(self, service: ServiceRecord, place: Place, at: float) -> DecisionRecord:
         """The decision at a place: kept under the values that the policy reads, as long as the service is in use."""
         # The one without a place is kept current beside it: its end and its mark are the service's.
         self.of(service, at)
         version = service.version + service.plan.version + self.policy_version.number
         live = service.live
+        key = tuple([place[index] for index in self.reads])
+        kept = None
+        if live is not None and live.variants is not None:
+            kept = live.variants.get(key)
+            if kept is not None and kept[0] == version and at < kept[1]:
+                account = service.account
+                if account is None or account.charged_octets < kept[2]:
+                    return kept[3]
+        whole = decide(self.facts_of(service, at, place_facts(place)), self.policy, False)
+        decision = self.intern(whole)
         if live is None:
-            return self.intern(decide(self.facts_of(service, at, place), self.policy, False))
-        key = tuple([getattr(place, name) for name in self.reads])
+            if not decision.grant:
+                return decision
+            # The login that follows makes it live.
+            live = self.store.live(service)
         variants = live.variants
         if variants is None:
             variants = live.variants = {}
-        kept = variants.get(key)
-        if kept is not None and kept[0] == version and at < kept[1]:
-            account = service.account
-            if account is None or account.charged_octets < kept[2]:
-                return kept[3]
         elif kept is None and len(variants) >= VARIANTS_COUNT_MAX:
             variants.clear()
-        whole = decide(self.facts_of(service, at, place), self.policy, False)
-        decision = self.intern(whole)
         below = below_of(whole)
         variants[key] = (version, until_of(whole), below, decision)
         if below < service.decided_below:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from aaa.model.access import Attempt
 from aaa.model.entities import Billing, Moment
-from aaa.model.records import ACTIVE, NasRecord, ServiceRecord, SessionRecord
+from aaa.model.records import ACTIVE, ServiceRecord, SessionRecord
 from aaa.state.holds import effective_state, hold_facts
 from aaa.state.ledger import quota_facts
 from aaa.state.store import Store
@@ -14,6 +14,9 @@ from policy.model import BillingFacts, Facts, Plan, ServiceFacts, SessionFacts, 
 from policy.rules import Policy
 
 NO_BILLING = Billing()
+PLACE = ("nas", "nas_family", "nas_port", "calling_station_id", "called_station_id", "circuit_id", "remote_id")
+"""Fields of SessionFacts in their order, as records have them: names of the NAS and its family, octets otherwise."""
+Place = tuple[str, str, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
 
 
 def facts_of(store: Store, service: ServiceRecord, at: float, session: SessionFacts | None, policy: Policy) -> Facts:
@@ -88,46 +91,22 @@ def is_online(service: ServiceRecord) -> bool:
 
 def session_facts_of(session: SessionRecord) -> SessionFacts:
     """Where a live session is."""
-    return place_facts(
-        session.nas,
-        session.nas_port_id,
-        session.calling_station,
-        session.called_station,
-        session.circuit_id,
-        session.remote_id,
-    )
+    nas = session.nas
+    octets = (session.nas_port_id, session.calling_station, session.called_station)
+    return place_facts((nas.client_name, nas.family, *octets, session.circuit_id, session.remote_id))
 
 
 def attempt_facts_of(attempt: Attempt) -> SessionFacts:
     """Where a login comes from."""
-    return place_facts(
-        attempt.nas,
-        attempt.nas_port_id,
-        attempt.calling_station,
-        attempt.called_station,
-        attempt.circuit_id,
-        attempt.remote_id,
-    )
+    nas = attempt.nas
+    octets = (attempt.nas_port_id, attempt.calling_station, attempt.called_station)
+    return place_facts((nas.client_name, nas.family, *octets, attempt.circuit_id, attempt.remote_id))
 
 
-def place_facts(
-    nas: NasRecord,
-    port: bytes | None,
-    calling: bytes | None,
-    called: bytes | None,
-    circuit: bytes | None,
-    remote: bytes | None,
-) -> SessionFacts:
+def place_facts(place: Place) -> SessionFacts:
     """Octets as text; what is no UTF-8 keeps its readable part."""
-    return SessionFacts(
-        nas=nas.client_name,
-        nas_family=nas.family,
-        nas_port=text(port),
-        calling_station_id=text(calling),
-        called_station_id=text(called),
-        circuit_id=text(circuit),
-        remote_id=text(remote),
-    )
+    port, calling, called, circuit, remote = [text(octets) for octets in place[2:]]
+    return SessionFacts(place[0], place[1], port, calling, called, circuit, remote)
 
 
 def text(octets: bytes | None) -> str:

@@ -62,6 +62,8 @@ class Presence:
     def end(self, session: SessionRecord, at: float) -> None:
         """A session is over."""
         data = self.facts_of(session)
+        data["started_at"] = session.started_at
+        data["ended_at"] = session.ended_at
         data["terminate_cause"] = session.terminate_cause
         data["session_time_s"] = session.session_time_s
         data["input_octets"] = session.input_octets

@@ -320,7 +320,7 @@ class Live:
     failures: int
     failed_at: float
     locked_until: float
-    variants: dict[tuple[str, ...], tuple[int, float, int, DecisionRecord]] | None
+    variants: dict[tuple[str | bytes | None, ...], tuple[int, float, int, DecisionRecord]] | None
     """Decisions by the session facts that the policy reads: (version, until, below, decision); bounded."""
 
     def __init__(self) -> None:

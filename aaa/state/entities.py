@@ -120,17 +120,21 @@ def put_plan(store: Store, plan: Plan, at: float) -> str:
     """Take a plan over as it is, and tell where it replaces one; returns its JSON."""
     record = store.plans.get(plan.id)
     is_new = record is None
+    kind = plan.kind
     if record is None:
         record = store.plans[plan.id] = PlanRecord(store.next_no(), plan)
         record.add_on_uses = store.add_on_uses.get(plan.id, 0)
-    elif record.body.quota != plan.quota:
-        store.offers.number += 1
+    else:
+        kind = record.body.kind
+        if record.body.quota != plan.quota:
+            store.offers.number += 1
     record.use(plan)
     record.version += 1
     record.plain = {}
     if record.services:
         store.affected_plans[record] = store.cause
-    if record.add_on_uses:
+    if record.add_on_uses or kind != plan.kind:
+        # Services that have it as an add-on, and siblings of those that have it, are not known by the plan.
         store.policy_version.number += 1
         store.affected_all = True
     text = encode(plan)
@@ -301,8 +305,9 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         plan.services += 1
         record.plan = plan
         # The sum of versions must never come back to an old value under another plan.
-        record.version += 1
-        record.decided_version = -1
+        record.version += 1 + max(0, old_plan.version - plan.version)
+        if record.live is not None and old_plan.body.kind != plan.body.kind:
+            revise_siblings(store, record)
     if statics or record.body.static_ip is not None or record.body.static_prefix is not None:
         store.keep_statics(record, [] if old is None else static_addresses(record.body), statics)
     record.use(body)
@@ -337,6 +342,13 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
             inventory.release_equipment(store, record, at)
             tell_end(store, record, was, at, reason)
     return Change(body.revision, encode(old), text, owner, more)
+
+
+def revise_siblings(store: Store, record: ServiceRecord) -> None:
+    """What kind of service is online has changed, which decisions of the subscriber's others may read."""
+    for sibling in record.subscriber.services:
+        if sibling is not record:
+            store.revise(sibling)
 
 
 def tell_end(store: Store, record: ServiceRecord, was: str, at: float, reason: str = "") -> None:
@@ -376,6 +388,7 @@ def drop_service(store: Store, record: ServiceRecord, at: float) -> None:
     record.plan.services -= 1
     store.affected.pop(record, None)
     if record.live is not None:
+        revise_siblings(store, record)
         for session in list(record.live.sessions):
             session.service = None
             store.orphaned.append(session)
