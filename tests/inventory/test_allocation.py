@@ -35,7 +35,9 @@ class Story:
         return next((str(n) for n in range(FIRST, LAST + 1) if str(n) not in self.held), None)
 
     def step(self) -> None:
-        getattr(self, self.seed.choice(("reserve", "reserve", "bind", "activate", "retire", "wait", "restart", "release")))()
+        getattr(
+            self, self.seed.choice(("reserve", "reserve", "bind", "activate", "retire", "wait", "restart", "release"))
+        )()
 
     def reserve(self) -> None:
         expected = self.expected_lowest()
@@ -98,7 +100,9 @@ class Story:
         assert found == self.held
         record = inventory.ranges.by_id["r"]
         states = [state for state, _ in self.held.values()]
-        assert {name: count for name, count in record.counts.items() if count} == {s: states.count(s) for s in set(states)}
+        assert {name: count for name, count in record.counts.items() if count} == {
+            s: states.count(s) for s in set(states)
+        }
         lowest = self.expected_lowest()
         assert record.lowest() == (None if lowest is None else pack(lowest))
         ends = [until for _, until in self.held.values() if until]

@@ -369,7 +369,11 @@ def test_ranges_do_not_overlap_and_keep_numbers_that_are_in_use(world: World) ->
     ok(world.apply("put", "number", "49005", {"revision": 1, "service_id": "erin"}))
     ok(world.apply("put", "number_range", "r", {"revision": 1, "first": "49000", "last": "49009"}))
     assert world.store.inventory.ranges.by_id["r"].counts == {"assigned": 1}
-    for first, last, field in (("49009", "49020", "$.first"), ("49020", "49019", "$.last"), ("490200", "49029", "$.last")):
+    for first, last, field in (
+        ("49009", "49020", "$.first"),
+        ("49020", "49019", "$.last"),
+        ("490200", "49029", "$.last"),
+    ):
         result = world.apply("put", "number_range", "s", {"revision": 1, "first": first, "last": last})
         assert (result.status, result.field) == ("error", field)
     shrunk = world.apply("put", "number_range", "r", {"revision": 2, "first": "49006", "last": "49009"})
@@ -437,20 +441,27 @@ def test_one_operator_neither_changes_nor_takes_what_is_anothers(world: World) -
 
 def everything(world: World) -> dict[str, Any]:
     inventory = world.store.inventory
+    ranges = inventory.ranges.by_id
     return {
         "sims": [(r.no, entity_of(world.store, "sim", r.iccid), r.keys) for r in inventory.sims.after(0)],
         "numbers": [(r.no, entity_of(world.store, "number", r.msisdn), r.until) for r in inventory.numbers.after(0)],
-        "ranges": {n: (r.body, r.taken, {k: v for k, v in r.counts.items() if v}) for n, r in inventory.ranges.by_id.items()},
-        "devices": {n: (r.no, r.body, r.mac) for n, r in inventory.devices.items()},
+        "ranges": {name: (r.body, r.taken) for name, r in ranges.items()},
+        "counts": {name: {k: v for k, v in r.counts.items() if v} for name, r in ranges.items()},
+        "devices": {name: (r.no, r.body, r.mac) for name, r in inventory.devices.items()},
         "services": {
-            n: sorted(type(each).__name__ + str(each.no) for each in r.equipment) for n, r in world.store.services.items()
+            name: sorted(type(each).__name__ + str(each.no) for each in r.equipment)
+            for name, r in world.store.services.items()
         },
-    }  # fmt: skip
+    }
 
 
 def test_a_restart_brings_everything_back(world: World) -> None:
     ok(world.apply("put", "number_range", "r", {"revision": 1, "first": "0049000", "last": "0059999"}))
-    ok(world.apply("put", "sim", A, sim(1, ki=KI, opc=OPC, sqn=77, service_id="erin", state="activated", msisdn=NUMBER)))
+    ok(
+        world.apply(
+            "put", "sim", A, sim(1, ki=KI, opc=OPC, sqn=77, service_id="erin", state="activated", msisdn=NUMBER)
+        )
+    )
     ok(world.apply("put", "sim", C, sim(3, msisdn="0049001", batch="b")))
     ok(world.apply("put", "sim", B, sim(2)))
     ok(world.apply("replace", "sim", A, {"iccid": B}))

@@ -19,7 +19,9 @@ A, B = "8900100000000000001", "8900100000000000002"
 
 def plain(octets: bytes) -> list[str]:
     """Which of the keys stand in these octets, in any usual spelling."""
-    spellings = {name: (bytes.fromhex(text), text.encode(), text.lower().encode()) for name, text in (("ki", KI), ("opc", OPC))}
+    spellings = {
+        name: (bytes.fromhex(text), text.encode(), text.lower().encode()) for name, text in (("ki", KI), ("opc", OPC))
+    }
     return [name for name, forms in spellings.items() if any(form in octets for form in forms)]
 
 
@@ -70,13 +72,18 @@ def test_a_kill_keeps_what_was_acknowledged_and_nothing_by_halves(acknowledged: 
     told: list[str] = []
     for number in range(8):
         iccid = f"890010000000000001{number}"
-        value = {"revision": 1, "imsi": f"00101000000000{number}", "msisdn": f"1555000000{number}", "service_id": "erin"}
+        value = {
+            "revision": 1,
+            "imsi": f"00101000000000{number}",
+            "msisdn": f"1555000000{number}",
+            "service_id": "erin",
+        }
         assert world.apply("put", "sim", iccid, value).status == "applied"
         world.store.journal.when_durable(lambda iccid=iccid: told.append(iccid))
         if number < acknowledged:
             world.disk.settle()
     after_kill = World(world.db)
-    found = [record for record in after_kill.store.inventory.sims.after(0)]
+    found = list(after_kill.store.inventory.sims.after(0))
     assert [record.iccid for record in found] == told == [f"890010000000000001{n}" for n in range(acknowledged)]
     assert all(record.number is not None and record.number.state == "assigned" for record in found)
     assert after_kill.store.inventory.numbers.count == acknowledged
