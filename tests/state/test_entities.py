@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from aaa.config import Pool
 from aaa.engine.addresses import Addresses
 from aaa.model.accounting import Status
 from aaa.model.entities import SERVICE_TRANSITIONS
+from aaa.state import holds, ledger
 from tests.state.world import AT, PLAN, World, database, dump
 
 PASSWORD = {"type": "password", "username": "alice", "cleartext": "secret"}
@@ -221,23 +222,56 @@ class Restarts(RuleBasedStateMachine):
         self.world = World(database())
         self.clock = 0.0
 
-    @rule(name=NAMES, revision=REVISIONS, period=st.sampled_from(["day", "month"]))
-    def put_plan(self, name, revision, period):
-        self.world.apply("put", "plan", name, {"revision": revision, "quota": {"octets": 9, "period": period}})
+    @rule(
+        name=NAMES, revision=REVISIONS, period=st.sampled_from(["day", "month"]), octets=st.sampled_from([9, 5000]),
+        shared=st.sampled_from(["service", "subscriber", "group"]), rolls=st.sampled_from([0, 5]),
+        actions=st.sampled_from([[], ["notify", {"top_up": {"octets": 50, "limit": 2}}]]),
+    )  # fmt: skip
+    def put_plan(self, name, revision, period, octets, shared, rolls, actions):
+        quota = {"octets": octets, "period": period, "shared": shared, "roll_over_octets_max": rolls}
+        self.world.apply("put", "plan", name, {"revision": revision, "quota": quota, "on_exhausted": actions})
 
-    @rule(name=NAMES, revision=REVISIONS, operator=st.sampled_from(["default", "mvno"]))
-    def put_subscriber(self, name, revision, operator):
-        self.world.apply("put", "subscriber", name, {"revision": revision, "operator": operator})
+    @rule(
+        name=NAMES, revision=REVISIONS, operator=st.sampled_from(["default", "mvno"]),
+        groups=st.sampled_from([[], ["g"], ["h", "g"]]),
+    )  # fmt: skip
+    def put_subscriber(self, name, revision, operator, groups):
+        value = {"revision": revision, "operator": operator, "groups": groups}
+        self.world.apply("put", "subscriber", name, value, at=AT + self.clock)
+
+    @rule(
+        name=NAMES, cause=st.sampled_from(["x", "y"]), kind=st.sampled_from(["restrict", "suspend"]),
+        span=st.none() | st.just(900),
+    )  # fmt: skip
+    def hold(self, name, cause, kind, span):
+        value = {"kind": kind, "cause": cause, "until": None if span is None else AT + self.clock + span}
+        self.world.apply("hold", "service", name, value, at=AT + self.clock)
+
+    @rule(name=NAMES, op=st.sampled_from(["restore", "tag", "untag", "sweep"]))
+    def mark(self, name, op):
+        if op == "sweep":
+            holds.expire_holds(self.world.store, AT + self.clock)
+        elif op == "restore":
+            self.world.apply("restore", "service", name, {"cause": "x"}, at=AT + self.clock)
+        else:
+            self.world.apply("tag", "service", name, {"remove" if op == "untag" else "add": ["t"]}, at=AT + self.clock)
+
+    @rule(name=NAMES, id=st.sampled_from(["1", "2", "3"]), octets=st.integers(1, 200), span=st.none() | st.just(900))
+    def top_up(self, name, id, octets, span):
+        value = {"id": id, "octets": octets, "expires_at": None if span is None else AT + self.clock + span}
+        self.world.apply("top_up", "service", name, value, at=AT + self.clock)
 
     @rule(
         name=NAMES, owner=NAMES, plan=NAMES, revision=REVISIONS, state=st.sampled_from(list(SERVICE_TRANSITIONS)),
         credentials=st.none() | CREDENTIALS, static=st.sampled_from([None, "192.0.2.1", "192.0.2.2"]),
+        add_ons=st.lists(NAMES, max_size=2, unique=True),
     )  # fmt: skip
-    def put_service(self, name, owner, plan, revision, state, credentials, static):
+    def put_service(self, name, owner, plan, revision, state, credentials, static, add_ons):
         value = {"revision": revision, "subscriber_id": owner, "plan_id": plan, "state": state, "static_ip": static}
+        value["add_ons"] = add_ons
         if credentials is not None:
             value["credentials"] = credentials
-        self.world.apply("put", "service", name, value)
+        self.world.apply("put", "service", name, value, at=AT + self.clock)
 
     @rule(name=NAMES, credentials=CREDENTIALS, revision=st.none() | REVISIONS)
     def put_credentials(self, name, credentials, revision):
@@ -245,7 +279,7 @@ class Restarts(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(["plan", "subscriber", "service"]), name=NAMES, revision=REVISIONS)
     def delete(self, kind, name, revision):
-        self.world.apply("delete", kind, name, revision=revision)
+        self.world.apply("delete", kind, name, revision=revision, at=AT + self.clock)
 
     @rule(
         status=st.sampled_from([Status.START, Status.INTERIM, Status.INTERIM, Status.STOP, Status.ON]),
@@ -261,9 +295,28 @@ class Restarts(RuleBasedStateMachine):
             status, key, event, received=self.clock, user=user, time=int(event) % 2000, input=octets, output=octets
         )
 
+    @invariant()
+    def balances_are_sound(self):
+        store = self.world.store
+        for service in store.services.values():
+            account = service.account
+            if account is None:
+                continue
+            assert service in account.members
+            assert [member.no for member in account.members] == sorted(member.no for member in account.members)
+            buckets = ledger.buckets_at(store, service, AT + self.clock)
+            assert all(bucket.used >= 0 for bucket in buckets)
+            names = [(bucket.kind, bucket.id) for bucket in buckets]
+            assert len(names) == len(set(names))
+        assert all(account.members for account in store.accounts.values())
+
     @rule()
     def flush(self):
         self.world.disk.settle()
+
+    @rule(days=st.integers(1, 40))
+    def wait(self, days):
+        self.clock += days * 86_400.0
 
     @rule()
     def restart(self):
