@@ -9,9 +9,9 @@ from aaa.model.events import Cause
 from aaa.model.records import DecisionRecord
 from aaa.state import schema
 from policy.model import Decision, Rate
-from tests.state.world import AT, World, dump
+from tests.state.world import AT, Disk, World, dump
 
-START = Status.START
+START, INTERIM = Status.START, Status.INTERIM
 DECISION = Decision(grant=True, reason="granted", message="", rate=Rate(down_bps=5, up_bps=1))
 
 
@@ -109,6 +109,36 @@ def test_every_event_of_the_state_room_is_in_the_table():
             if name in known:
                 msgspec.convert(value, known[name].type)
     assert len(seen) == 14, sorted(seen)
+
+
+def scenario(frames):
+    """One of everything; no secret, whose seal differs each time."""
+    world = World()
+    world.disk.write = lambda data: (frames.append(bytes(data)), Disk.write(world.disk, data))
+    world.store.cause = Cause("crm/anna", "c-1")
+    actions = ["notify", {"top_up": {"octets": 5, "limit": 1}}]
+    quota = {"octets": 10, "shared": "subscriber", "roll_over_octets_max": 5}
+    world.apply("put", "plan", "p", {"revision": 1, "quota": quota, "on_exhausted": actions})
+    mac = [{"type": "mac", "mac": "02-00-00-00-00-01"}]
+    world.service(plan_id="p", credentials=mac)
+    world.apply("tag", "service", "alice", {"add": ["b", "a", "c"]})
+    world.apply("hold", "service", "alice", {"kind": "suspend", "until": AT + 50})
+    world.report(START, user=b"02-00-00-00-00-01")
+    world.disk.settle()
+    for number in range(1, 5):
+        at = 10.0 ** (number + 2)
+        world.report(INTERIM, user=b"02-00-00-00-00-01", at=at, time=int(at), input=9 * number, output=0)
+    world.apply("state", "service", "alice", {"state": "suspended"}, revision=2, at=AT + 10.0**6)
+    world.store.add_timer(AT, "x", 0, world.store.events[-1])
+    world.disk.settle()
+    return world
+
+
+def test_same_commands_make_the_same_memory_and_the_same_rows():
+    frames = [], []
+    one, two = map(scenario, frames)
+    assert frames[0] == frames[1]
+    assert dump(one.store) == dump(two.store)
 
 
 # Decisions and receipts
@@ -230,7 +260,7 @@ def test_store_of_the_version_before_is_brought_forward_with_its_data(monkeypatc
     store = world.store
     record = store.services["alice"]
     assert record.account is None
-    world.report(Status.INTERIM, b"k", at=60, time=60, input=15, output=80)
+    world.report(INTERIM, b"k", at=60, time=60, input=15, output=80)
     assert (record.account.charged_octets, record.account.left_octets) == (95, 15), "with what was used before"
     assert [event.type for event in store.new_events] == [], "50 and 80 % were passed before"
     (event,) = [event for event in store.events if event.seq == 7]
