@@ -146,3 +146,7 @@ PREVIEW_NAMED_SERVICES_MAX = 20_000  # services; Bound: about 30 MiB of copies, 
 PREVIEW_ROUNDS_MAX = 10_000  # slices of the reconciler; Bound: automations that lead to one another end before
 ENDS_LOOKED_FOR_MAX = 16  # decisions a login looks ahead for the end of its service; Bound: about 0.4 ms, for timed rules
 ACCOUNT_MEMBERS_MAX = 1_000  # services that share a balance; Bound: a turn of its cycle and a join stay about 1 ms
+AUDIT_RECEIPTS_MAX = 100  # receipts shown with an audit entry; Bound: a plan's change has as many as it has sessions
+AUDIT_VERIFY_COUNT = 1_000  # entries verified in one go; Bound: about 10 ms of the HTTP process's loop
+EXPORT_SLICE_COUNT = 1_000  # records of an export in one piece; Bound: about 300 KiB and 10 ms of the loop
+EXPORT_COUNT_MAX = 1_000_000  # records of one request; Bound: about 300 MB; go on with the watermark

@@ -31,6 +31,15 @@ class History:
             return None
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, work)
 
+    def close(self) -> None:
+        """Where it was somebody's own; what is being read ends first."""
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
             uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"

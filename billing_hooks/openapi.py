@@ -11,12 +11,14 @@ from aaa.model.operations import Operation
 from billing_hooks.endpoints import NDJSON, PROBLEM, Endpoint
 from billing_hooks.idempotency import KEY_LENGTH_MAX
 from billing_hooks.problems import CODES, Problem
+from billing_hooks.sync import ID_LENGTH_MAX
 
 IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "name": "Idempotency-Key", "in": "header", "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX},
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[ -~]+$"},
     "description": "The same key with the same request is answered again and does nothing again.",
 }  # fmt: skip
+ID: Final = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX}
 REF: Final = "#/components/schemas/{name}"
 
 
@@ -56,7 +58,7 @@ def make_document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]
 def _operation(endpoint: Endpoint, schema_of: dict[Any, Any], query: dict[str, Any]) -> dict[str, Any]:
     roles = ", ".join(sorted(endpoint.roles))
     parameters: list[dict[str, Any]] = [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": part[1:-1], "in": "path", "required": True, "schema": ID}
         for part in endpoint.path.split("/")
         if part.startswith("{")
     ]
@@ -71,6 +73,8 @@ def _operation(endpoint: Endpoint, schema_of: dict[Any, Any], query: dict[str, A
     content = {endpoint.media_type: {"schema": schema_of[endpoint.answer]}}
     if endpoint.media_type != "application/json":
         content = {endpoint.media_type: {"schema": {"type": "string"}}}
+    for other in endpoint.also:
+        content[other.partition(";")[0]] = {"schema": {"type": "string"}}
     if endpoint.streams:
         content[NDJSON] = {"schema": {"type": "string", "description": "One answer a line, in order"}}
     problem = {"description": "Problem document", "content": {PROBLEM: {"schema": schema_of[Problem]}}}

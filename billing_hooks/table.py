@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from billing_hooks import digest, endpoints, feed, inventory, payments, see, snapshot
+from billing_hooks import audit, digest, endpoints, exports, feed, inventory, payments, see, snapshot
 from billing_hooks.endpoints import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -12,5 +12,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *see.ENDPOINTS,
     *inventory.ENDPOINTS,
     *feed.ENDPOINTS,
+    *audit.ENDPOINTS,
+    *exports.ENDPOINTS,
     *payments.ENDPOINTS,
 )

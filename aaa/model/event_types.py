@@ -176,6 +176,8 @@ _TYPES: Final = (
     )),
     EventType("session.stopped", "session", "A session has ended: reported, superseded, or silent for too long.", (
         *_SESSION,
+        _field("started_at", float, "when it began"),
+        _field("ended_at", float, "when it ended"),
         _field("terminate_cause", int, "Acct-Terminate-Cause"),
         _field("session_time_s", int, "how long it was"),
         _field("input_octets", int, "from the subscriber"),

@@ -12,8 +12,10 @@ import msgspec
 from aaa.limits import EVENTS_TAIL_COUNT, EVENTS_TAIL_WAIT_S, PAID_SERVICES_MAX
 from aaa.model.events import SERVER, Cause, Event
 from aaa.model.operations import Actor, Answer, Operation
-from aaa.server.answers import reply
+from aaa.model.records import ACTIVE
+from aaa.server.answers import missing, reply
 from aaa.state.holds import holds_in_force
+from aaa.state.store import receipt_of
 from aaa.state.schema import Row
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ def methods(server: Server) -> dict[str, Method]:
         "events_tail": feed.events_tail,
         "webhook_save": feed.webhook_save,
         "payment": feed.payment,
+        "enforcements": feed.enforcements,
+        "service_no": feed.service_no,
+        "usage": feed.usage,
+        "audit_head": feed.audit_head,
     }
 
 
@@ -167,6 +173,55 @@ class FeedMethods:
             for service in found[:PAID_SERVICES_MAX]
             if service.body.state != "terminated" and actor.operator in (None, service.subscriber.body.operator)
         ]
+
+    # What exports and proofs need of memory
+
+    def enforcements(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """Open enforcements among these numbers, as they are now; the others' rows are final."""
+        items = []
+        for number in args["ids"]:
+            enforcement = self._store.enforcements.get(number)
+            if enforcement is not None and actor.operator in (None, enforcement.operator):
+                items.append({"id": number, "state": enforcement.state, "receipt": receipt_of(enforcement)})
+        return reply(200, {"items": items})
+
+    def service_no(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """Under which number a service's history is kept."""
+        service = self._service(actor, args["id"])
+        return missing("service", args["id"]) if service is None else reply(200, {"no": service.no})
+
+    def usage(self, actor: Actor, args: dict[str, Any]) -> Answer:
+        """The running cycle of a service, and what its live sessions have reported so far."""
+        service = self._service(actor, args["id"])
+        if service is None:
+            return missing("service", args["id"])
+        fresh = time.time() >= service.cycle_ends_at
+        live = service.live
+        body = {
+            "no": service.no,
+            "subscriber_id": service.subscriber.body.id,
+            "operator": service.subscriber.body.operator,
+            "cycle_starts_at": service.cycle_ends_at if fresh else service.cycle_starts_at,
+            "cycle_ends_at": 0.0 if fresh else service.cycle_ends_at,
+            "input_octets": 0 if fresh else service.input_octets,
+            "output_octets": 0 if fresh else service.output_octets,
+            "running": [
+                {"id": session.id, "input_octets": session.input_octets, "output_octets": session.output_octets}
+                for session in (() if live is None else live.sessions)
+                if session.state == ACTIVE
+            ],
+        }
+        return reply(200, body)
+
+    def _service(self, actor: Actor, name: str) -> ServiceRecord | None:
+        service = self._store.services.get(name)
+        if service is None or actor.operator not in (None, service.subscriber.body.operator):
+            return None
+        return service
+
+    def audit_head(self, actor: Actor, args: Any) -> asyncio.Future[Answer]:
+        """The newest audit entry, once it is durable."""
+        return self._when_durable(reply(200, {"seq": self._store.last_audit, "hash": self._store.audit_hash.hex()}))
 
     def _when_durable(self, answer: Answer) -> asyncio.Future[Answer]:
         durable: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
