@@ -114,7 +114,7 @@ class Admin:
     async def page(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """A page in the order of creation; the cursor is the number of the last item."""
         kind, limit, wanted = args["kind"], args["limit"], args.get("filter") or {}
-        after = int(args["after"]) if str(args["after"]).isdigit() else 0
+        after = views.number_of(args["after"]) or 0
         prefix = wanted.pop("q", None) or ""
         items: list[Any] = []
         looked = 0
@@ -150,7 +150,7 @@ class Admin:
     async def sessions(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """Live sessions from memory, ended ones of the last hour too where asked."""
         limit = args["limit"]
-        after = int(args["after"]) if str(args.get("after") or "").isdigit() else 0
+        after = views.number_of(args.get("after") or "") or 0
         items: list[Any] = []
         at = time.time()
         candidates = self._candidates(actor, args)
@@ -198,7 +198,7 @@ class Admin:
 
     def visible_session(self, actor: Actor, name: str) -> SessionRecord | None:
         """A session in memory that the actor may see."""
-        session = self._store.sessions.get(int(name)) if name.isdigit() else None
+        session = self._store.sessions.get(views.number_of(name) or 0)
         return session if session is not None and self._visible(actor, session) else None
 
     def session(self, actor: Actor, args: dict[str, Any]) -> Answer:

@@ -22,7 +22,13 @@ from policy.quota import Bucket
 STATES = {PENDING: "pending", ACTIVE: "active", ENDED: "ended"}
 LAST_MOMENT = 253_402_300_800.0
 """The first second of the year 10000: what is never over is told as null."""
+NUMBER_DIGITS_MAX = 19
 SERVICE_MOMENTS = ("activated_at", "expires_at", "grace_until")
+
+
+def number_of(text: str) -> int | None:
+    """A number that was shown as text; None for what never was one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX else None
 
 
 def moment(at: float | None) -> str | None:

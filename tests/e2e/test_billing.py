@@ -252,9 +252,7 @@ def test_a_refusal_is_told_with_its_cause(billing: RunningServer, far: FarNas, o
     assert (answer.status, body["status"], body["converged"]) == (200, "applied", False)
     (receipt,) = body["receipts"]
     assert (receipt["state"], receipt["result"], receipt["error_cause"]) == ("failed", "refused", 405)
-    (listed,) = [
-        session for session in billing.api("GET", "/v1/sessions?divergent=true")["items"] if session["service_id"] == name
-    ]
+    (listed,) = billing.api("GET", f"/v1/sessions?divergent=true&service={name}")["items"]
     assert "405" in listed["divergence"]
     assert listed["desired"]["grant"] is False
     assert listed["diverged_at"]
@@ -466,7 +464,7 @@ def test_a_cut_connection_ends_nothing(small: RunningServer) -> None:
 
 
 def test_what_is_invalid_is_not_absent(small: RunningServer) -> None:
-    lines = truth("a", "b") + [entity("subscriber", "c"), entity("service", "c", colour="red")]
+    lines = [*truth("a", "b"), entity("subscriber", "c"), entity("service", "c", colour="red")]
     answer = ask(small, "POST", "/v1/snapshot", {"entities": lines})
     assert answer.status == 200
     assert answer.body["kinds"]["service"]["errors"] == 1
