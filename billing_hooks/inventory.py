@@ -15,7 +15,6 @@ from billing_hooks.inventory_schema import (
     DevicePage,
     DevicePatch,
     DeviceQuery,
-    NewRange,
     NumberPage,
     NumberPatch,
     NumberQuery,
@@ -136,7 +135,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="POST", path="/v1/number-ranges", roles=STOCK_KEEPERS, tag="Number ranges",
-        summary="Add a number range", handler=add_range, body=NewRange, answer=schema.PushResult,
+        summary="Add a number range", handler=add_range, body=NumberRange, answer=schema.PushResult,
     ),
     Endpoint(
         method="POST", path="/v1/number-ranges/{id}/reserve", roles=STOCK_KEEPERS, tag="Number ranges",

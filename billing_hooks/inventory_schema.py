@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from aaa.model.entities import Moment
 from aaa.model.inventory import (
@@ -187,12 +187,6 @@ class Reserved(Struct):
     msisdn: str
     expires_at: Moment
     range: str
-
-
-class NewRange(NumberRange, forbid_unknown_fields=True, omit_defaults=True):
-    """A number range with its id; without a revision it is the first."""
-
-    revision: Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType = UNSET
 
 
 class RevisionQuery(Struct, frozen=True, forbid_unknown_fields=True):

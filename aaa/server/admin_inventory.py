@@ -17,7 +17,7 @@ from aaa.model.shelves import DeviceRecord, NumberRecord, RangeRecord, Shelf, Si
 from aaa.server import views
 from aaa.server.answers import missing, refused, reply
 from aaa.state import audit
-from aaa.state.inventory import number_body, reserve
+from aaa.state.numbers import number_body, reserve
 from aaa.state.operations import Refused
 
 if TYPE_CHECKING:
@@ -163,9 +163,7 @@ class InventoryMethods:
         try:
             number = reserve(store, args["id"], args["ttl_s"], actor.operator, at)
             after = msgspec.json.encode(number_body(number)).decode()
-            audit.append(
-                store, at, "reserve", "number", number.msisdn, audit.change_body("", after), number.operator
-            )
+            audit.append(store, at, "reserve", "number", number.msisdn, audit.change_body("", after), number.operator)
             self._server.sync.settle(at)
         except Refused as refusal:
             return refused(REFUSALS[refusal.error], refusal.error, refusal.detail)

@@ -58,7 +58,7 @@ from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
 from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
-from aaa.state import inventory, lock, schema
+from aaa.state import lock, numbers, schema
 from aaa.state.load import load
 from aaa.state.recent import replay
 from aaa.state.schema import Row
@@ -388,7 +388,7 @@ class Server:
 
     def expire_numbers(self) -> None:
         """Reservations and quarantines whose time is over, a slice between packet batches."""
-        if inventory.expire(self.store, time.time()):
+        if numbers.expire(self.store, time.time()):
             asyncio.get_running_loop().call_soon(self.expire_numbers)
             self.store.journal.flush()
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from aaa.model.shelves import pack
-from aaa.state.inventory import entity_of, expire, next_deadline, reserve
+from aaa.state.inventory import entity_of
+from aaa.state.numbers import expire, next_deadline, reserve
 from aaa.state.operations import Refused
 from tests.state.world import AT, World
 

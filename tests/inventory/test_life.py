@@ -7,7 +7,8 @@ import pytest
 
 from aaa.model.inventory import NUMBER_TRANSITIONS, SIM_TRANSITIONS, NumberState, SimState
 from aaa.model.operations import Result
-from aaa.state.inventory import NUMBER_OF_SIM, entity_of, expire, next_deadline, reserve
+from aaa.state.inventory import NUMBER_OF_SIM, entity_of
+from aaa.state.numbers import expire, next_deadline, reserve
 from aaa.state.operations import Refused
 from tests.state.world import AT, World
 
