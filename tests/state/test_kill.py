@@ -1,22 +1,25 @@
 """The whole server is killed under load, again and again: what it acknowledged is there, and nothing counts twice."""
 
+import contextlib
 import hashlib
 import json
 import os
 import random
 import signal
 import socket
+import sqlite3
 import struct
 import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aaa.errors import StoreError
-from aaa.state import lock
+from aaa.state import audit, lock
 from native.radius import Secret, attribute
 from tests.e2e.peers import SECRET, TOKEN, RunningServer, nas
 
@@ -24,6 +27,10 @@ ROUNDS = int(os.environ.get("AAA_KILL_ROUNDS", "6"))
 SESSIONS = 48
 ACCOUNTING_REQUEST, START, STOP, INTERIM = 4, 1, 2, 3
 RETRY_S = 0.1
+QUOTA = 10**15
+TOP_UP = 10**6
+TOP_UPS = 50
+"""As many at most; a balance has room for some more."""
 
 
 class Login:
@@ -133,6 +140,9 @@ class Billing(threading.Thread):
         super().__init__(daemon=True)
         self.server = server
         self.acknowledged: dict[str, int] = {}
+        self.top_ups: dict[str, int] = {}
+        """How many were acknowledged."""
+        self.held: dict[str, bool] = {}
         self.ended = False
 
     def run(self) -> None:
@@ -145,22 +155,35 @@ class Billing(threading.Thread):
                 self.push(f"u{number}", revision)
 
     def push(self, name: str, revision: int) -> None:
-        value = {"revision": revision, "add_ons": [str(revision)]}
-        operation = {"op": "patch", "kind": "service", "id": name, "value": value}
-        body = json.dumps({"operations": [operation]}).encode()
+        """Billing's change, a top-up, and a hold that comes and goes; all of it again until it is acknowledged."""
+        holds = revision % 2 == 0
+        operations = [
+            {"op": "patch", "kind": "service", "id": name, "value": {"revision": revision, "add_ons": [str(revision)]}},
+            {"op": "top_up", "kind": "service", "id": name, "value": {"id": f"t{revision}", "octets": TOP_UP}},
+            {"op": "hold", "kind": "service", "id": name, "value": {"kind": "restrict", "cause": "test"}},
+        ]
+        if revision > TOP_UPS:
+            del operations[1]
+        if not holds:
+            operations[-1] = {"op": "restore", "kind": "service", "id": name, "value": {"cause": "test"}}
+        body = json.dumps({"operations": operations}).encode()
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         while not self.ended:
             request = urllib.request.Request(f"{self.server.url}/v1/sync", body, headers)
+            # What was sent and not acknowledged may be there or not.
+            self.held.pop(name, None)
             try:
                 with urllib.request.urlopen(request, timeout=5) as response:
-                    (result,) = json.loads(response.read())["results"]
+                    results = json.loads(response.read())["results"]
             except (OSError, ValueError, urllib.error.URLError):
                 time.sleep(0.02)
                 continue
-            if result["status"] in ("applied", "stale"):
+            if all(result["status"] in ("applied", "stale") for result in results):
                 self.acknowledged[name] = revision
+                self.top_ups[name] = min(revision, TOP_UPS) - 1
+                self.held[name] = holds
                 return
-            assert result.get("error") == "unavailable", result
+            assert any(result.get("error") == "unavailable" for result in results), results
 
 
 def children(pid: int) -> dict[str, int]:
@@ -190,8 +213,23 @@ def server(tmp_path):
     server.stop()
 
 
-def test_killed_server_has_what_it_acknowledged_and_counts_nothing_twice(server):
-    server.plan("home-50")
+def check_audit(path: Path) -> None:
+    """Whatever is durable, the chain is whole."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert audit.verify(db.execute(f"SELECT {audit.COLUMNS} FROM audit ORDER BY seq"), bytes(32)) is None
+
+
+def check_quota(quota: dict[str, Any], used: dict[str, int], top_ups: int) -> None:
+    """What was reported is charged, and each top-up that was acknowledged is there once."""
+    charged = used["input_octets"] + used["output_octets"]
+    assert quota["used_octets"] == charged
+    assert (quota["octets"] - QUOTA) % TOP_UP == 0
+    assert quota["octets"] - QUOTA >= top_ups * TOP_UP
+    assert quota["left_octets"] == quota["octets"] - charged
+
+
+def test_killed_server_has_what_it_acknowledged_and_counts_nothing_twice(server, tmp_path):
+    server.plan("home-50", quota={"octets": QUOTA})
     for number in range(SESSIONS):
         server.service(f"u{number}")
     bng = Nas()
@@ -206,12 +244,18 @@ def test_killed_server_has_what_it_acknowledged_and_counts_nothing_twice(server)
         time.sleep(random.random() * 0.2)  # where in the work the kill falls is left to chance
         kill(server, ("engine", "writer", "both")[number % 3])
         bng.address = None
+        check_audit(tmp_path / "data" / "aaa.db")
+        held, top_ups = dict(billing.held), dict(billing.top_ups)
         server.start()
         with bng.lock:
             bounds = {login.user: (login.acknowledged, login.sent) for login in bng.logins}
         pushed = dict(billing.acknowledged)
         for user, (acknowledged, sent) in bounds.items():
-            used = server.status(user)["usage"]
+            status = server.status(user)
+            used = status["usage"]
+            check_quota(status["quota"], used, top_ups.get(user, 0))
+            if user in held and billing.held.get(user) == held[user]:
+                assert (status["state"] == "restricted") == held[user], (number, user, status)
             assert acknowledged <= used["input_octets"] <= sent, (number, user, used)
             assert used["input_octets"] == used["output_octets"]
             assert server.api("GET", f"/v1/services/{user}")["revision"] >= pushed.get(user, 1)
