@@ -58,8 +58,8 @@ REFUSALS: Final = frozenset({401, 402, 403, 404, 405, 406, 407, 501, 508})
 CAUSE_ADMIN_RESET: Final = 6
 """Acct-Terminate-Cause of a session that was disconnected and whose Stop never came."""
 COMPARE_COST: Final = 3
-DECIDE_COST: Final = 30
-OPEN_COST: Final = 30
+DECIDE_COST: Final = 10
+OPEN_COST: Final = 25
 SERVICES_PER_COST: Final = 4
 """Services without a session that a scan passes for one unit."""
 SECONDS_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)

@@ -143,7 +143,9 @@ class Life:
             it.put("subscriber", pick(["s1", "s2"]), groups=["g"], billing=billing)
         elif what == 4:
             until = pick([None, it.now + 100.0, it.now + 5_000.0])
-            self.apply("hold", name, {"kind": pick(["restrict", "suspend"]), "cause": pick(["admin", "x"]), "until": until})
+            self.apply(
+                "hold", name, {"kind": pick(["restrict", "suspend"]), "cause": pick(["admin", "x"]), "until": until}
+            )
         elif what == 5:
             self.apply("restore", name, {})
         elif what == 6:
