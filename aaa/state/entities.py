@@ -241,9 +241,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         unknown = set(value) - {"state", "revision", "reason"}
         if unknown or "state" not in value or not isinstance(reason, str):
             raise Refused("invalid", "a state operation has state, revision and reason", "$.value")
-        operation = Operation(
-            "patch", "service", operation.id, {"state": value["state"]}, revision_of(operation)
-        )
+        operation = Operation("patch", "service", operation.id, {"state": value["state"]}, revision_of(operation))
     elif operation.op not in WHOLE_OPS:
         raise Refused("invalid", f"a service knows no {operation.op}", "$.op")
     old = record.body if record is not None else None
@@ -323,19 +321,21 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     store.journal.append(Row.SERVICE, row)
     if body.add_ons or (old is not None and old.add_ons):
         count_add_ons(store, old.add_ons if old is not None else (), body.add_ons)
-    if plan.metered or record.account is not None:
-        ledger.follow(store, record, at)
     text: str = row[3]
     owner = subscriber.body.operator
     if old is None:
+        if plan.metered:
+            ledger.follow(store, record, at)
         data = {"state": body.state, "plan_id": body.plan_id, "revision": body.revision}
         store.emit("service.created", body.id, at, data, record)
         return Change(body.revision, "", text, owner, more)
     if old_plan is not plan:
-        if plan.metered and not old_plan.metered:
-            ledger.begin(store, record, at)
         data = {"plan_id": body.plan_id, "previous_plan_id": old_plan.body.id}
         store.emit("service.plan_changed", body.id, at, data, record)
+        if plan.metered and not old_plan.metered:
+            ledger.begin(store, record, at)
+    if plan.metered or record.account is not None:
+        ledger.follow(store, record, at)
     if old.state != body.state:
         holds.tell_state(store, record, was, at, reason)
         if body.state == "terminated":

@@ -256,7 +256,7 @@ def open_account(store: Store, service: ServiceRecord, at: float, silent: bool =
 
 def begin(store: Store, service: ServiceRecord, at: float) -> None:
     """The plan has a quota from now on: what was used in the running cycle counts, and may have used it up."""
-    if service.account is None:
+    if service.account is None and not is_shared(service.plan.body):
         account = open_account(store, service, at, silent=False)
         tell(store, account, service, at)
 

@@ -346,7 +346,9 @@ def test_plan_that_got_another_quota_while_nothing_ran_holds_after_a_restart(wor
     assert left(again) == 25 * GB
 
 
-def test_quota_from_now_on_counts_what_the_cycle_used(world):
+@pytest.mark.parametrize("rolls", [0, GB])
+def test_quota_from_now_on_counts_what_the_cycle_used(world, rolls):
+    capped(world, revision=2, quota={"roll_over_octets_max": rolls})
     world.service("bob")
     use(world, 19 * GB, name="bob")
     told(world)
