@@ -189,7 +189,7 @@ def _condition(where: Where, text: str, vocabulary: Vocabulary, findings: list[F
 def _rule(spec: RuleSpec, vocabulary: Vocabulary, findings: list[Finding]) -> Rule | None:
     condition = _condition(spec.where, spec.when, vocabulary, findings)
     then = spec.then
-    if then == Effects() or then == Effects(stop=False):
+    if then == Effects():
         findings.append(Finding((*spec.where, "then"), "changes nothing; give at least one effect"))
     if condition is None:
         return None

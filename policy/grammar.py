@@ -166,10 +166,11 @@ class _Checker:
         return None
 
     def syntax(self, error: SyntaxError) -> None:
-        line = min(max(1, error.lineno or 1), len(self.lines))
+        line, message = error.lineno or 1, (error.msg or "is no expression").split(". Perhaps")[0].split(". Maybe")[0]
         column = max(1, (error.offset or 1) - (1 if line == 1 else 0))
+        if line > len(self.lines):
+            line, column, message = len(self.lines), TEXT_CHARACTERS_MAX, "is not complete"
         column = min(column, len(self.lines[line - 1]) + 1)
-        message = (error.msg or "is no expression").split(". Perhaps")[0].split(". Maybe")[0]
         for wrong, right in (("&&", "and"), ("||", "or"), ("=>", ">="), ("<>", "!=")):
             if wrong in self.text:
                 line, column = self.find(wrong)
@@ -358,8 +359,8 @@ class _Checker:
             hint = "; an automation runs for a service wherever it is online, see event.data"
         if name in FUNCTIONS:
             hint = f"; it is a function: {FUNCTIONS[name].signature}"
-        if not near and name.startswith("subscriber.billing."):
-            hint = "; declare it under [facts]"
+        if name.startswith("subscriber.billing."):
+            hint += "; a fact of your own is declared under [facts]"
         return f'"{name}" is no known fact{hint}'
 
     # Comparisons

@@ -120,8 +120,8 @@ def edges_of(condition: Expression, facts: Facts, end: float) -> int:
 
 
 def compile_text(text: str, zone: str) -> Expression:
-    policy = compile_texts({"p.toml": f"{BASE}[[rule]]\nname = 'r'\nwhen = '''{text}'''\nthen = {{ stop = true }}"}, zone)
-    return policy.rules[0].when
+    rule = f"[[rule]]\nname = 'r'\nwhen = '''{text}'''\nthen = {{ stop = true }}"
+    return compile_texts({"p.toml": BASE + rule}, zone).rules[0].when
 
 
 @given(
@@ -146,8 +146,8 @@ def test_the_crossing_of_a_ratio_is_exact_to_the_octet(op: str, u: int, left: in
 
 
 def test_time_and_usage_bounds_hold_together() -> None:
-    text = BASE + "[[rule]]\nname = 'r'\nwhen = '''now < service.expires_at or quota.used < 500'''\nthen = { filter = 'f' }"
-    policy = compile_texts({"p.toml": text})
+    rule = "[[rule]]\nname = 'r'\nwhen = 'now < service.expires_at or quota.used < 500'\nthen = { filter = 'f' }"
+    policy = compile_texts({"p.toml": BASE + rule})
     facts = Facts(
         now=0.0,
         plan=Plan(revision=1, quota=Quota(octets=1000)),

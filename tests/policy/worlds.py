@@ -33,7 +33,7 @@ from policy.rules import Policy
 ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu", "America/St_Johns")
 DAY_S = 86_400.0
 
-RATES = st.builds(Rate, st.sampled_from([0, 1_000_000, 2_000_000, 50_000_000]), st.sampled_from([1_000_000, 10_000_000]))
+RATES = st.builds(Rate, st.sampled_from([0, 1_000_000, 50_000_000]), st.sampled_from([1_000_000, 10_000_000]))
 TIMES = st.sampled_from(["00:00", "01:30", "02:00", "02:15", "03:00", "06:00", "18:00", "20:00", "23:59"])
 WINDOWS = st.builds(
     Window,
@@ -128,7 +128,7 @@ def worlds(draw: st.DrawFn) -> Facts:
                 draw(
                     st.dictionaries(
                         st.sampled_from(["due_at", "risk", "vip", "score", "note"]),
-                        st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=5), st.just("2026-03-29")),
+                        st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=5)),
                     )
                 ),
             ),
