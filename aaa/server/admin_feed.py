@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ from aaa.model.operations import Actor, Answer, Operation
 from aaa.model.records import ACTIVE
 from aaa.server.answers import missing, reply
 from aaa.state.holds import holds_in_force
-from aaa.state.store import receipt_of
 from aaa.state.schema import Row
+from aaa.state.store import receipt_of
 
 if TYPE_CHECKING:
     from aaa.model.records import ServiceRecord
@@ -79,7 +80,7 @@ class FeedMethods:
 
     # Webhooks
 
-    def webhook_save(self, actor: Actor, args: dict[str, Any]) -> asyncio.Future[Answer]:
+    def webhook_save(self, actor: Actor, args: dict[str, Any]) -> Awaitable[Answer]:
         """Keep how far a webhook is, with what was given up and what is tried again; answered when durable.
 
         args: name; after, up to which all events are settled but for `waiting`: [number, attempts]; revived: numbers
@@ -106,7 +107,7 @@ class FeedMethods:
         if args["gap"] is not None:
             data = {"webhook": name, "after": args["gap"]["after"], "oldest": args["gap"]["oldest"]}
             store.emit("webhook.gap", name, at, data)
-        return self._when_durable(reply(200, {}))
+        return self._server.sync.when_durable(reply(200, {}))
 
     # Payments
 
@@ -176,14 +177,14 @@ class FeedMethods:
 
     # What exports and proofs need of memory
 
-    def enforcements(self, actor: Actor, args: dict[str, Any]) -> Answer:
-        """Open enforcements among these numbers, as they are now; the others' rows are final."""
+    def enforcements(self, actor: Actor, args: dict[str, Any]) -> Awaitable[Answer]:
+        """Enforcements among these numbers as they are now, once that is durable; of the others the rows are final."""
         items = []
         for number in args["ids"]:
-            enforcement = self._store.enforcements.get(number)
+            enforcement = self._server.enforcer.get(number)
             if enforcement is not None and actor.operator in (None, enforcement.operator):
                 items.append({"id": number, "state": enforcement.state, "receipt": receipt_of(enforcement)})
-        return reply(200, {"items": items})
+        return self._server.sync.when_durable(reply(200, {"items": items}))
 
     def service_no(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """Under which number a service's history is kept."""
@@ -219,20 +220,11 @@ class FeedMethods:
             return None
         return service
 
-    def audit_head(self, actor: Actor, args: Any) -> asyncio.Future[Answer]:
+    def audit_head(self, actor: Actor, args: Any) -> Awaitable[Answer]:
         """The newest audit entry, once it is durable."""
-        return self._when_durable(reply(200, {"seq": self._store.last_audit, "hash": self._store.audit_hash.hex()}))
-
-    def _when_durable(self, answer: Answer) -> asyncio.Future[Answer]:
-        durable: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def settle() -> None:
-            if not durable.done():
-                durable.set_result(answer)
-
-        self._store.journal.when_durable(settle)
-        self._store.journal.flush()
-        return durable
+        return self._server.sync.when_durable(
+            reply(200, {"seq": self._store.last_audit, "hash": self._store.audit_hash.hex()})
+        )
 
 
 def durable_events(store: Store, after: int, limit: int) -> tuple[list[Event], bool]:
