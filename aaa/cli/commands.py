@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from aaa.cli.backup import backup, restore
+from aaa.cli.demo import demo
 from aaa.cli.door import Door, Refused, api_command, find_config
 from aaa.cli.entities import plan_group, service_group, subscriber_group
 from aaa.cli.freeradius import import_group
@@ -205,4 +206,5 @@ cli.add_command(trace)
 cli.add_command(import_group)
 cli.add_command(policy_group)
 cli.add_command(backup)
+cli.add_command(demo)
 cli.add_command(restore)

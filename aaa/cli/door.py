@@ -72,6 +72,8 @@ class Door:
             raise click.UsageError(f"{url}: not an http or https URL")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._token = token
+        self.headers: dict[str, str] = {}
+        """Sent with every request."""
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=PATIENCE_S)
 
@@ -97,7 +99,7 @@ class Door:
         """The answer's octets. Raises Refused."""
         given = {name: value for name, value in query.items() if value is not None}
         target = path + (f"?{urlencode(given)}" if given else "")
-        headers = {"Content-Type": media_type} if content is not None else {}
+        headers = self.headers | ({"Content-Type": media_type} if content is not None else {})
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
