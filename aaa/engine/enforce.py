@@ -150,6 +150,10 @@ class Enforcer:
         self.queues: dict[NasRecord, NasQueue] = {}
         self.turns: deque[NasQueue] = deque()
         """Queues with something to send, in turn."""
+        self.parked: dict[NasRecord, NasQueue] = {}
+        """Those whose NAS takes nothing now: again with the next tick, or its next answer."""
+        self.silent: dict[NasRecord, NasQueue] = {}
+        """Those with something that waits because the NAS did not answer."""
         self.in_flight: dict[int, Enforcement] = {}
         """Exchanges under way, by session id."""
         self.replies: deque[tuple[Enforcement, Reply]] = deque()
@@ -172,6 +176,8 @@ class Enforcer:
         self._watches: dict[int, list[Watch]] = {}
         self._failed: dict[int, Enforcement] = {}
         """Given up while the session lives, by session id: tried again when the configuration changes."""
+        self._again: list[Enforcement] = []
+        """Given up before the configuration changed."""
         self.results: Counter[str] = Counter()
         """Final enforcements by result."""
         self.states: Counter[str] = Counter()
@@ -183,10 +189,8 @@ class Enforcer:
     def use(self, settings: EnforceSettings) -> None:
         """Take new settings; what was given up may work under them."""
         self.settings = settings
-        failed, self._failed = self._failed, {}
-        for enforcement in failed.values():
-            if enforcement.session is not None and enforcement.session.service is not None:
-                self.store.affect(enforcement.session.service)
+        self._again.extend(self._failed.values())
+        self._failed.clear()
 
     # The work
 
@@ -252,9 +256,13 @@ class Enforcer:
             enforcement = self.store.enforcements.get(number)
             if enforcement is not None and enforcement.state == "waiting" and enforcement.due_at <= at:
                 self._enqueue(enforcement)
-        for queue in self.queues.values():
-            if queue.silent:
-                self._probe(queue, at)
+        for queue in list(self.silent.values()):
+            self._probe(queue, at)
+        self.turns.extend(self.parked.values())
+        self.parked.clear()
+        again, self._again = self._again, []
+        for given_up in again:
+            self._try_again(given_up, at)
         while self.ending:
             session_id, until = next(iter(self.ending.items()))
             if until == 0.0:
@@ -545,9 +553,8 @@ class Enforcer:
 
     def _send(self, at: float, budget: int) -> int:
         """One request to each NAS in turn that takes one; what is left of the budget."""
-        full = 0
         turns = self.turns
-        while turns and budget > 0 and full < len(turns):
+        while turns and budget > 0:
             queue = turns.popleft()
             line = queue.urgent or queue.mass
             if not line:
@@ -555,17 +562,16 @@ class Enforcer:
                 continue
             budget -= 1
             if self.network.room(queue.nas) <= 0:
-                turns.append(queue)
-                full += 1
+                self.parked[queue.nas] = queue
                 continue
             enforcement = line.popleft()
             sent = self._launch(enforcement, at)
             if sent is False:
                 line.appendleft(enforcement)
-                full += 1
-            elif sent:
+                self.parked[queue.nas] = queue
+                continue
+            if sent:
                 budget -= ENFORCE_SEND_COST
-                full = 0
             turns.append(queue)
         return budget
 
@@ -619,6 +625,8 @@ class Enforcer:
         assert session is not None
         self.in_flight.pop(session.id, None)
         queue = self._queue(session.nas)
+        if session.nas in self.parked:
+            self.turns.append(self.parked.pop(session.nas))
         if reply.result in ("ack", "nak"):
             self._wake_nas(queue)
         if session.state != ACTIVE:
@@ -690,21 +698,36 @@ class Enforcer:
         heapq.heappush(self._due, (enforcement.due_at, enforcement.id))
         if reply.result != "nak":
             queue.silent[enforcement.id] = enforcement
+            self.silent[session.nas] = queue
             queue.heard_at = session.nas.last_accounting_at
 
     def _give_up(self, enforcement: Enforcement, session: SessionRecord, at: float) -> None:
         self._finish(enforcement, "failed", "refused", at)
         self._failed[session.id] = enforcement
 
+    def _try_again(self, given_up: Enforcement, at: float) -> None:
+        """The configuration has changed since a NAS refused this."""
+        session = given_up.session
+        if session is None or session.state != ACTIVE or session.enforcement is not None:
+            return
+        if given_up.desired is None:
+            self.disconnect(session, given_up.reason, at, given_up.cause)
+        else:
+            self.reauthorize(session, at, "again after a reload", given_up.cause)
+
     def _wake_nas(self, queue: NasQueue) -> None:
         """The NAS answers: whatever waits because it did not goes out now."""
         silent, queue.silent = queue.silent, {}
+        self.silent.pop(queue.nas, None)
         for enforcement in silent.values():
             if enforcement.state == "waiting":
                 self._enqueue(enforcement)
 
     def _probe(self, queue: NasQueue, at: float) -> None:
         """The NAS did not answer, but its accounting comes: one request finds out."""
+        if not queue.silent:
+            del self.silent[queue.nas]
+            return
         if queue.nas.last_accounting_at <= queue.heard_at or at - queue.probed_at < ENFORCE_PROBE_INTERVAL_S:
             return
         queue.probed_at = at
