@@ -370,8 +370,15 @@ class Capture:
         assert self.process.poll() is None, "dumpcap cannot capture on lo"
 
     def stop(self) -> None:
-        """Interrupt it, as a user would, so that it writes what it holds."""
+        """Interrupt it, as a user would, once it has written what came before."""
         if self.process.poll() is None:
+            mark = os.urandom(16)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(mark, ("127.0.0.1", 9))
+            deadline = time.monotonic() + PATIENCE_S
+            while mark not in self.file.read_bytes():
+                assert time.monotonic() < deadline, "dumpcap does not write what it sees"
+                time.sleep(0.02)
             self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=PATIENCE_S)
 

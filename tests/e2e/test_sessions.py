@@ -4,14 +4,12 @@ import hashlib
 import hmac
 import socket
 import struct
-import subprocess
 import threading
-import time
 
 import pytest
 
 from tests.e2e.conftest import DISPLACING_NAS, FAMILY_ADDRESS
-from tests.e2e.peers import SECRET, nas, program
+from tests.e2e.peers import SECRET, nas
 from tests.e2e.wire import ACCESS_ACCEPT, ACCOUNTING_RESPONSE, CLASS, integer, vendor
 
 GIB = 1 << 30
@@ -294,70 +292,6 @@ def test_oldest_session_is_disconnected_where_the_nas_says_so(server, coa_port):
     assert first[22:38] == hmac.new(SECRET.encode(), zeroed, "md5").digest()
     assert b"\x2c\x09old-one" in first
     assert b"\x08\x06" not in first, "one key is enough"
-
-
-COA_RECEIVER = """prefix = /usr
-name = freeradius
-libdir = /usr/lib/freeradius
-logdir = {directory}
-run_dir = {directory}
-raddbdir = {directory}
-pidfile = {directory}/freeradius.pid
-security {{
-	max_attributes = 200
-}}
-client loopback {{
-	ipaddr = 127.0.0.0/8
-	secret = testing123
-	require_message_authenticator = yes
-}}
-modules {{
-	always ok {{
-		rcode = ok
-	}}
-}}
-server nas {{
-	listen {{
-		type = coa
-		ipaddr = {address}
-		port = {port}
-	}}
-	recv-coa {{
-		ok
-	}}
-	send-coa {{
-		ok
-	}}
-}}
-"""
-
-
-def test_freeradius_as_a_nas_acknowledges_the_disconnect(server, coa_port, tmp_path):
-    """A receiver not written here verifies the request, signature and all, and its answer verifies here."""
-    config = COA_RECEIVER.format(directory=tmp_path, address=DISPLACING_NAS, port=coa_port)
-    (tmp_path / "radiusd.conf").write_text(config)
-    (tmp_path / "dictionary").write_text("")
-    output = tmp_path / "output"
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [program("freeradius"), "-X", "-d", str(tmp_path), "-n", "radiusd"], stdout=file, stderr=file
-        )
-    try:
-        deadline = time.monotonic() + 20
-        while b"Ready to process requests" not in output.read_bytes():
-            assert process.poll() is None, output.read_text()[-3000:]
-            assert time.monotonic() < deadline, output.read_text()[-3000:]
-        user = server.service("by-hand")
-        class_ = log_in(server, user, source=DISPLACING_NAS)
-        server.account("Start", "by-hand-1", user_line(user), class_, source=DISPLACING_NAS)
-        (session,) = server.sessions(user)
-        answer = server.api("POST", f"/v1/sessions/{session['id']}/disconnect?wait=enforced")
-        assert [receipt["result"] for receipt in answer["receipts"]] == ["ack"], output.read_text()[-3000:]
-        assert 'Acct-Session-Id = "by-hand-1"' in output.read_text()
-        assert len(server.sessions(user)) == 1, "it is over when the NAS says Stop"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 # Promises
