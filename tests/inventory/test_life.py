@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
+from aaa.model.event_types import EVENT_TYPES
 from aaa.model.inventory import NUMBER_TRANSITIONS, SIM_TRANSITIONS, NumberState, SimState
 from aaa.model.operations import Result
 from aaa.state.inventory import NUMBER_OF_SIM, entity_of
@@ -496,3 +497,27 @@ def test_a_number_that_is_given_back_and_taken_in_one_group_is_kept(world: World
     expire(world.store, AT + 60)
     reserve(world.store, "r", 60.0, None, AT + 60)
     assert number_state(world.restart(), "49000") == "reserved"
+
+
+def test_every_event_has_the_data_that_its_table_says(world: World) -> None:
+    ok(world.apply("put", "number_range", "r", {"revision": 1, "first": "49000", "last": "49009"}))
+    ok(world.apply("put", "sim", A, sim(1, msisdn="49000")))
+    for step in ({"state": "assigned", "service_id": "erin"}, {"state": "stock"}):
+        ok(world.apply("transition", "sim", A, step))
+    ok(world.apply("transition", "sim", A, {"state": "assigned", "service_id": "erin"}))
+    for name in ("activated", "suspended"):
+        ok(world.apply("transition", "sim", A, {"state": name, "reason": "r"}))
+    ok(world.apply("put", "sim", B, sim(2)))
+    ok(world.apply("replace", "sim", A, {"iccid": B}))
+    ok(world.apply("transition", "sim", B, {"state": "activated"}))
+    ok(world.apply("transition", "sim", B, {"state": "retired"}))
+    reserve(world.store, "r", 60.0, None, AT)
+    expire(world.store, AT + 60)
+    seen = set()
+    for event in world.store.events:
+        if event.type.startswith(("sim.", "number.")):
+            seen.add(event.type)
+            fields = {field.name: field for field in EVENT_TYPES[event.type].fields}
+            assert set(event.data) <= set(fields), event
+            assert {name for name, field in fields.items() if not field.optional} <= set(event.data), event
+    assert seen == {name for name in EVENT_TYPES if name.startswith(("sim.", "number."))}
