@@ -323,7 +323,8 @@ class _Reader:
                     entry = self.normal(entry, (*path, key))
             except ValueError as error:
                 self.file.error((*path, key), str(error))
-                continue
+                # Something right in its place, so that it is told once.
+                entry = {"down_bps": 1, "up_bps": 1} if key in RATE_KEYS else 3600
             result[key] = entry
         return result
 
@@ -346,6 +347,8 @@ class _Reader:
                 message = f'unknown key; did you mean "{near}"?' if near else "unknown key"
             elif missing is not None:
                 message = f"{missing[1]} is missing"
+            elif parts and parts[-1] in RATE_KEYS and message.startswith("Expected"):
+                message = 'is no rate; give down and up, such as "50M/10M"'
             self.file.error((*path, *parts), message[:1].lower() + message[1:])
             if missing is not None or not parts or not _remove(value, parts):
                 return None
