@@ -68,6 +68,7 @@ class SimQuery(schema.PageQuery, frozen=True, forbid_unknown_fields=True):
     service_id: str | None = None
     batch: str | None = None
     imsi: str | None = None
+    """The SIM that it names now; retired ones are not found by it."""
     msisdn: str | None = None
     operator: str | None = None
 

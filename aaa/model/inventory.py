@@ -10,13 +10,13 @@ from msgspec import Meta, Struct
 from aaa.model.entities import Id, Moment
 from policy.model import Count
 
-Iccid = Annotated[str, Meta(pattern=r"^[0-9]{18,22}$")]
+Iccid = Annotated[str, Meta(pattern=r"^[0-9]{18,22}(?!\n)$")]
 """ITU-T E.118: 19 or 20 digits; 18 to 22 are in use. The Luhn digit is not enforced: many batches have none."""
-Imsi = Annotated[str, Meta(pattern=r"^[0-9]{6,15}$")]
+Imsi = Annotated[str, Meta(pattern=r"^[0-9]{6,15}(?!\n)$")]
 """ITU-T E.212: country code of 3 digits, network code of 2 or 3, the rest is the subscriber's."""
-Msisdn = Annotated[str, Meta(pattern=r"^[0-9]{5,15}$")]
+Msisdn = Annotated[str, Meta(pattern=r"^[0-9]{5,15}(?!\n)$")]
 """ITU-T E.164 without a plus sign."""
-Hex32 = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{32}$")]
+Hex32 = Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{32}(?!\n)$")]
 Batch = Annotated[str, Meta(max_length=128)]
 Reason = Annotated[str, Meta(max_length=1024)]
 
@@ -60,7 +60,7 @@ class Sim(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     opc: Hex32 | None = None
     """OPc; or else `op`, from which it is derived."""
     op: Hex32 | None = None
-    amf: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{4}$")] = "8000"
+    amf: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f]{4}(?!\n)$")] = "8000"
     """Authentication management field; 8000: the separation bit of TS 33.102, Annex H."""
     sqn: Annotated[int, Meta(ge=0, le=2**48 - 1)] = 0
     """Counts only when the push creates the SIM: the stored one never falls but by a verified AUTS."""
@@ -118,7 +118,7 @@ class Device(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     serial: Annotated[str, Meta(max_length=128)] = ""
     mac: Annotated[str, Meta(max_length=32)] | None = None
     """In any usual spelling."""
-    imei: Annotated[str, Meta(pattern=r"^[0-9]{14,16}$")] | None = None
+    imei: Annotated[str, Meta(pattern=r"^[0-9]{14,16}(?!\n)$")] | None = None
     """15 digits; 14 without the check digit, 16 with the software version."""
     service_id: Id | None = None
     operator: Id | None = None

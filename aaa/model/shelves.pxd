@@ -42,6 +42,9 @@ cdef class DeviceRecord:
 @cython.locals(mixed=cython.ulonglong)
 cdef long long spread(long long head, long long tail)
 
+@cython.locals(record=NumberRecord)
+cpdef list numbers_between(list records, long long first, long long last)
+
 @cython.final
 cdef class DigitIndex:
     cdef public int which

@@ -320,6 +320,15 @@ class Shelf:
             place += 1
 
 
+def numbers_between(records: list[NumberRecord | None], first: int, last: int) -> list[NumberRecord]:
+    """Records of numbers from first to last, packed."""
+    found = []
+    for record in records:
+        if record is not None and first <= record.packed <= last:
+            found.append(record)  # noqa: PERF401 - a comprehension would not be typed for the compiler
+    return found
+
+
 class Ranges:
     """Number ranges in the order of their numbers; they do not overlap."""
 

@@ -99,7 +99,7 @@ class InventoryMethods:
         kind, limit, wanted = args["kind"], args["limit"], args.get("filter") or {}
         if kind == "number_range":
             return self._ranges(actor, limit, str(args["after"]), wanted)
-        after = int(args["after"]) if str(args["after"]).isdigit() else 0
+        after = views.number_of(str(args["after"])) or 0
         prefix = wanted.pop("q", None) or ""
         items: list[dict[str, Any]] = []
         looked = 0
@@ -128,6 +128,9 @@ class InventoryMethods:
             if service is not None and kind == "number":
                 sims = [each for each in service.equipment if isinstance(each, SimRecord)]
                 found += [sim.number for sim in sims if sim.number is not None]
+        elif kind == "sim" and wanted.get("imsi") is not None:
+            sim = inventory.sim_of_imsi(wanted["imsi"])
+            found = [] if sim is None else [sim]
         elif kind == "sim" and wanted.get("msisdn") is not None:
             number = inventory.number(wanted["msisdn"])
             found = [] if number is None or number.sim is None else [number.sim]

@@ -16,6 +16,8 @@ from aaa.state.operations import Refused, check_scope
 from aaa.state.store import Store
 
 DEFAULT_OPERATOR: Final = "default"
+MOMENT_MAX: Final = 253_402_300_799.0
+"""The last second of the year 9999: what RFC 3339 can spell."""
 T = TypeVar("T")
 
 
@@ -44,12 +46,14 @@ def refuse_op(operation: Operation) -> None:
 
 
 def epoch(moment: Moment) -> float:
-    """Epoch seconds. Raises Refused for a moment without a zone."""
-    if not isinstance(moment, datetime):
-        return float(moment)
-    if moment.tzinfo is None:
-        raise Refused("invalid", "a time needs a zone, as in 2026-05-01T12:00:00Z", "$.until")
-    return moment.timestamp()
+    """Epoch seconds. Raises Refused for a moment without a zone, before 1970, or after the year 9999."""
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise Refused("invalid", "a time needs a zone, as in 2026-05-01T12:00:00Z", "$.until")
+        moment = moment.timestamp()
+    if not 0.0 < moment <= MOMENT_MAX:
+        raise Refused("invalid", "a time after 1970 and before the year 10000", "$.until")
+    return moment
 
 
 def operator_of(service: ServiceRecord) -> str:
