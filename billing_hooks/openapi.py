@@ -18,7 +18,7 @@ IDEMPOTENCY_KEY: Final[dict[str, Any]] = {
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[ -~]+$"},
     "description": "The same key with the same request is answered again and does nothing again.",
 }  # fmt: skip
-ID: Final = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX}
+ID: Final = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX, "pattern": "^[^\\x00-\\x1f\\x7f]+$"}
 REF: Final = "#/components/schemas/{name}"
 
 

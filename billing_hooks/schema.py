@@ -19,10 +19,11 @@ Limit = Annotated[int, Meta(ge=1, le=HTTP_LIST_COUNT_MAX)]
 
 def partial(entity: type[Struct]) -> type[Struct]:
     """The entity with every field optional, for PATCH; null clears a field, an absent one is kept."""
-    fields: list[tuple[str, Any, Any]] = []
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [("revision", Revision)]
     for field in msgspec.structs.fields(entity):
-        kind = Revision if field.name == "revision" else field.type if field.required else field.type | None
-        fields.append((field.name, kind | UnsetType, UNSET))
+        if field.name != "revision":
+            kind = field.type if field.required else field.type | None
+            fields.append((field.name, kind | UnsetType, UNSET))
     return msgspec.defstruct(
         f"{entity.__name__}Patch",
         fields,
@@ -41,7 +42,7 @@ class CredentialSet(Struct, forbid_unknown_fields=True):
     """All credentials of a service: those stored before and not named here are removed."""
 
     credentials: tuple[Credential, ...]
-    revision: Revision | UnsetType = UNSET
+    revision: Revision
     """The service's new revision."""
     id: str = ""
 
@@ -50,7 +51,7 @@ class StateChange(Struct, forbid_unknown_fields=True):
     """A step of a service's state."""
 
     state: State
-    revision: Revision | UnsetType = UNSET
+    revision: Revision
     reason: Annotated[str, Meta(max_length=1024)] = ""
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from policy.model import Count, Overrides, State
 
 Id = Annotated[str, Meta(min_length=1, max_length=253)]
-Moment = datetime | float
+Moment = Annotated[datetime, Meta(tz=True)] | Annotated[float, Meta(ge=0, le=253_402_300_799)]
 """RFC 3339 text with a zone, or epoch seconds; shown as RFC 3339 in UTC."""
 
 

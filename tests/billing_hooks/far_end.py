@@ -92,6 +92,9 @@ class FarEngine:
     def answer_snapshot_close(self, actor: Actor, args: Any) -> Answer:
         return reply(200, {})
 
+    def answer_audit_head(self, actor: Actor, args: Any) -> Answer:
+        return reply(200, {"seq": 0, "hash": ""})
+
     def answer_balance(self, actor: Actor, args: Any) -> Answer:
         return missing(args["id"])
 

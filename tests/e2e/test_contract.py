@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running server: whatever fits the schemas, or breaks them, gets a documented answer."""
+"""The OpenAPI document against the running server: what fits it, and what breaks it, gets a documented answer."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +51,7 @@ def test_no_request_breaks_the_contract(
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     def check(case: Any) -> None:
-        if isinstance(case.body, dict):
+        if isinstance(case.body, dict) and method in ("PUT", "PATCH"):
             # An id beside the one of the path is refused, and nothing behind it is reached.
             case.body.pop("id", None)
         response = case.call(headers=headers, timeout=20)
