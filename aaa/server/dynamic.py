@@ -30,6 +30,7 @@ from aaa.limits import (
     DYNAMIC_MRC,
     DYNAMIC_REFUSALS_MAX,
     DYNAMIC_REFUSED_S,
+    DYNAMIC_SOCKETS_MAX,
     DYNAMIC_WAITING_S,
 )
 from aaa.mapping.change import TIMEOUT_NONE_S, Change, compare
@@ -93,6 +94,12 @@ class Dynamic:
         self.schedule = schedule
         self.links: dict[tuple[str, int], Link] = {}
         """Those with a socket or with work."""
+        self.open: dict[Link, None] = {}
+        """Those with a socket; DYNAMIC_SOCKETS_MAX at the most."""
+        self.idle: dict[Link, None] = {}
+        """Of these, those without work, idle for longest first."""
+        self.blocked: dict[Link, None] = {}
+        """Those with work that wait for a socket."""
         self.postures: dict[str, Posture] = {}
         """By name of the NAS: what it was seen to honour. Bounded as the NAS records are."""
         self.counts: dict[tuple[str, Action, str], int] = {}
@@ -123,7 +130,7 @@ class Dynamic:
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> tuple[Change, Difference]:
         name = session.nas.client_name
-        key = (confirmed.id if confirmed is not None else 0, desired.id, name)
+        key = (confirmed.id if confirmed is not None else -1, desired.id, name)
         found = self._changes.get(key)
         if found is None:
             options = self.options.get(name)
@@ -171,6 +178,8 @@ class Dynamic:
         problem = ""
         if client is None:
             problem = f"{job.session.nas.client_name} is not configured any more"
+        elif not packed(client.coa_address or job.session.nas.address):
+            problem = f"no address of {job.session.nas.name} is known"
         elif not job.key_sets(client):
             problem = "the NAS sent nothing that names this session"
         if client is None or problem:
@@ -212,9 +221,10 @@ class Dynamic:
 
     def close(self) -> None:
         """Stop: what is in work gets no reply; it is in the outbox."""
-        for link in self.links.values():
+        for link in list(self.links.values()):
             link.close()
-        self.links.clear()
+        for known in (self.links, self.open, self.idle, self.blocked):
+            known.clear()
 
 
 class Posture:
@@ -361,6 +371,7 @@ class Link:
         self._sender: asyncio.Task[None] | None = None
         self._receiver: asyncio.Task[None] | None = None
         self._is_pumping = False
+        self._is_closed = False
 
     def room(self) -> int:
         """How many more it takes."""
@@ -372,21 +383,45 @@ class Link:
         if not self.room():
             return False
         self.queue.append(job)
-        self._pump_soon()
+        self.pump_soon()
         return True
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything; whoever waits for a socket may have this one."""
+        network = self.network
+        self._is_closed = True
+        if network.links.get(self.address) is self:
+            del network.links[self.address]
+        for known in (network.open, network.idle, network.blocked):
+            known.pop(self, None)
         for handle in (self._timer, self._sender, self._receiver):
             if handle is not None:
                 handle.cancel()
         if self.stream is not None:
             self.stream.close()
             self.stream = None
+        waiting = next(iter(network.blocked), None)
+        if waiting is not None:
+            waiting.pump_soon()
+
+    def _may_open(self) -> bool:
+        """Whether it has a socket, or may have one."""
+        network = self.network
+        if self in network.open:
+            return True
+        if len(network.open) >= DYNAMIC_SOCKETS_MAX and network.idle:
+            next(iter(network.idle)).close()
+        if len(network.open) >= DYNAMIC_SOCKETS_MAX:
+            network.blocked[self] = None
+            return False
+        network.blocked.pop(self, None)
+        network.open[self] = None
+        return True
 
     # Pace
 
-    def _pump_soon(self) -> None:
+    def pump_soon(self) -> None:
+        """Have pump() called when this is over."""
         if not self._is_pumping:
             self._is_pumping = True
             asyncio.get_running_loop().call_soon(self.pump)
@@ -394,10 +429,14 @@ class Link:
     def pump(self) -> None:
         """Start what pace and concurrency allow, transmit again what is due, and arrange to be called again."""
         self._is_pumping = False
+        if self._is_closed:
+            return
         now = self.network.clock()
         for finished in self.exchanges.handle_deadline(now):
             self._finish(finished, now)
         client = self.client
+        if self.queue and not self._may_open():
+            return
         while self.queue and len(self.exchanges) < client.coa_concurrency and self._pace.take(client.coa_rate, now):
             self._begin(self.queue.popleft(), now)
         self._outgoing.extend(self.exchanges.data_to_send())
@@ -410,19 +449,21 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        network = self.network
         if self.queue or len(self.exchanges) or self._sender is not None:
             self._busy_at = now
+            network.idle.pop(self, None)
             moments = [self.exchanges.next_deadline()]
             if self.queue and len(self.exchanges) < self.client.coa_concurrency:
                 moments.append(self._pace.next_at(self.client.coa_rate))
             at = min((moment for moment in moments if moment is not None), default=None)
             if at is None:
                 return
-        elif now - self._busy_at >= DYNAMIC_IDLE_S:
+        elif now - self._busy_at >= DYNAMIC_IDLE_S or network.blocked:
             self.close()
-            self.network.links.pop(self.address, None)
             return
         else:
+            network.idle[self] = None
             at = self._busy_at + DYNAMIC_IDLE_S
         self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self.pump)
 
@@ -469,7 +510,7 @@ class Link:
             network.statistics.observe(1, 1 + int((now - job.sent_at) * 1e9))
         if job.next_step(finished):
             self.queue.appendleft(job)
-            self._pump_soon()
+            self.pump_soon()
         else:
             reply = job.reply(result, finished.error_cause, at, detail)
             asyncio.get_running_loop().call_soon(job.done, reply)
@@ -541,8 +582,8 @@ class Link:
                 self.network.dropped[found.reason] = self.network.dropped.get(found.reason, 0) + 1
             else:
                 self._finish(found, now)
-                if self.queue:
-                    self._pump_soon()
+                if self.queue or not len(self.exchanges):
+                    self.pump_soon()
 
 
 async def connect_from(source: str, address: tuple[str, int]) -> DatagramClient:

@@ -18,6 +18,7 @@ from aaa.model.enforcement import Reply
 from aaa.model.records import ACTIVE, DecisionRecord, Live, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.client import Schedule
 from aaa.radius.clients import Clients
+from aaa.server import dynamic
 from aaa.server.dynamic import Dynamic, sources_of
 from native.radius import Packet, Secret, integer_attribute
 from policy.model import Decision, Rate
@@ -48,11 +49,10 @@ class FarEnd(asyncio.DatagramProtocol):
         self.secret, self.answer = secret, answer
         self.seen: list[Packet] = []
 
-    async def open(self) -> int:
+    async def open(self, address: str = "127.0.0.1", port: int = 0) -> int:
         loop = asyncio.get_running_loop()
-        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-        port: int = self.transport.get_extra_info("sockname")[1]
-        return port
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(address, port))
+        return int(self.transport.get_extra_info("sockname")[1])
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         packet = Packet.parse(data)
@@ -500,3 +500,46 @@ def test_a_difference_is_made_once() -> None:
         assert site.network.difference(site.session(), SLOW, FAST).kind == "disconnect"
 
     run(FarEnd(), story)
+
+
+def test_a_nas_without_an_address_is_an_error() -> None:
+    async def story(site: Site) -> Reply:
+        site.nas.address = "192.0.2.0/24"
+        return await site.disconnect()
+
+    assert run(FarEnd(), story).detail == "no address of bng is known"
+
+
+def test_more_nases_than_sockets_have_their_turn_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamic, "DYNAMIC_SOCKETS_MAX", 2)
+
+    async def story(site: Site) -> tuple[list[str], int]:
+        replies: list[Reply] = []
+        everything = asyncio.Event()
+        most = 0
+
+        def done(reply: Reply) -> None:
+            nonlocal most
+            replies.append(reply)
+            most = max(most, len(site.network.open))
+            if len(replies) == 14:
+                everything.set()
+
+        others = [FarEnd() for _ in range(6)]
+        for number, far in enumerate(others):
+            nas = NasRecord(number + 2, f"bng/{number}", "bng")
+            nas.address = f"127.0.0.{number + 10}"
+            await far.open(nas.address, site.clients.by_name["bng"].coa_port)
+            for _ in range(2):
+                assert site.network.disconnect(site.session(nas=nas), done)
+        for _ in range(2):
+            assert site.network.disconnect(site.session(), done)
+        async with asyncio.timeout(20):
+            await everything.wait()
+        for far in others:
+            far.transport.close()
+        return [reply.result for reply in replies], most
+
+    results, most = run(FarEnd(), story, coa_rate=1000)
+    assert results == ["ack"] * 14
+    assert most <= 2
