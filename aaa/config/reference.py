@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from types import ModuleType
 from typing import Any, get_args
 
 import msgspec
@@ -14,7 +15,7 @@ from aaa.config.values import format_duration
 
 def markdown() -> str:
     """A heading and a table for every section: key, meaning, value, default, and whether a reload changes it."""
-    documents = _documents()
+    meanings = documents(schema)
     parts = []
     for section in msgspec.structs.fields(schema.Sections):
         many = bool(get_args(section.type))
@@ -22,7 +23,7 @@ def markdown() -> str:
         parts.append(f"## {f'[[{section.name}]]' if many else f'[{section.name}]'}\n\n{cls.__doc__}\n")
         rows = ["| key | meaning | value | default | reload |", "|---|---|---|---|---|"]
         for field in msgspec.structs.fields(cls):
-            meaning = documents[cls.__name__, field.name]
+            meaning = meanings[cls.__name__, field.name]
             live = "no" if f"{section.name}.{field.name}" in schema.RESTART_KEYS else "yes"
             rows.append(f"| `{field.name}` | {meaning} | {_value(field.type)} | {_default(field)} | {live} |")
         parts.append("\n".join(rows) + "\n")
@@ -44,10 +45,10 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{msgspec.json.encode(value).decode()}`"
 
 
-def _documents() -> dict[tuple[str, str], str]:
-    """The line under each field, which Python itself does not keep."""
+def documents(module: ModuleType) -> dict[tuple[str, str], str]:
+    """The line under each field of a module's classes, which Python itself does not keep."""
     found = {}
-    for cls in ast.parse(inspect.getsource(schema)).body:
+    for cls in ast.parse(inspect.getsource(module)).body:
         if not isinstance(cls, ast.ClassDef):
             continue
         for field, line in zip(cls.body, cls.body[1:], strict=False):
