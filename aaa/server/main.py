@@ -518,9 +518,10 @@ class Server:
         """An exchange with a NAS is over; a mass change on one NAS is summed up."""
         session = enforcement.session
         self.log.info(
-            f"session.{enforcement.action}",
+            "enforcement.reply",
             reply.result,
-            repeat=(enforcement.nas, reply.result, reply.error_cause),
+            repeat=(enforcement.nas, enforcement.action, reply.result, reply.error_cause),
+            action=enforcement.action,
             nas=enforcement.nas,
             user=None if session is None else views.printable(session.user_name),
             session_id=enforcement.session_id,

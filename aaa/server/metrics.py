@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aaa.engine.enforce import SECONDS_BUCKETS
 from aaa.limits import METRICS_SLICE_SAMPLES
 from aaa.model.access import Cause
 from aaa.model.accounting import AccountingOutcome
+from aaa.model.enforcement import OPEN
 from aaa.radius.admission import Source
 from aaa.radius.clients import COUNTERS
 from aaa.radius.reasons import DropReason
@@ -89,6 +91,11 @@ DYNAMIC_SECONDS = histogram("aaa_dynamic_seconds", "From a CoA- or Disconnect-Re
 DYNAMIC_WAITING = gauge("aaa_dynamic_waiting", "CoA- and Disconnect-Requests that wait for the pace of their NAS.")
 DYNAMIC_IN_FLIGHT = gauge("aaa_dynamic_in_flight", "CoA- and Disconnect-Requests that wait for an answer.")
 DYNAMIC_DROPPED = counter("aaa_dynamic_dropped", "Datagrams from NASes that answered no request, by reason.", "reason")
+DIVERGED = gauge("aaa_sessions_diverged", "Live sessions that do not run under their decision yet.")
+ENFORCEMENTS = gauge("aaa_enforcements", "Changes of live sessions under way, by state.", "state")
+ENFORCED = counter("aaa_enforcements_finished", "Changes of live sessions that are final, by result.", "result")
+ENFORCED_SECONDS = histogram("aaa_enforcement_seconds", "From the cause of a change to the NAS's acknowledgement.")
+AUTOMATIONS = counter("aaa_automation_runs", "How often each automation has run.", "automation")
 NAS_SESSIONS = gauge("aaa_nas_sessions", "Live sessions of each NAS entry.", "nas")
 NAS_DOWN = gauge("aaa_nas_down", "NASes of each entry that are silent although they have sessions.", "nas")
 NAS_ACCOUNTING = gauge("aaa_nas_last_accounting_seconds", "Epoch time of the last accounting report.", "nas")
@@ -184,6 +191,12 @@ class Metrics:
         yield DYNAMIC_WAITING, one(network.waiting)
         yield DYNAMIC_IN_FLIGHT, one(network.in_flight)
         yield DYNAMIC_DROPPED, [(f'reason="{reason}"', count) for reason, count in network.dropped.items()]
+        enforcer = server.enforcer
+        yield DIVERGED, one(len(enforcer.diverged))
+        yield ENFORCEMENTS, [(f'state="{state}"', enforcer.states[state]) for state in OPEN]
+        yield ENFORCED, [(f'result="{result}"', count) for result, count in enforcer.results.items()]
+        yield ENFORCED_SECONDS, self._enforced_seconds()
+        yield AUTOMATIONS, [(f'automation="{escape(name)}"', runs) for name, runs in server.automator.runs.items()]
         yield NAS_SESSIONS, nases.live.items()
         yield NAS_DOWN, nases.down.items()
         yield NAS_ACCOUNTING, nases.heard_at.items()
@@ -237,6 +250,15 @@ class Metrics:
         # Only what has happened: most NASes are never asked.
         for (name, action, result), count in self._server.network.counts.items():
             yield f'nas="{escape(name)}",action="{action}",result="{result}"', count
+
+    def _enforced_seconds(self) -> Samples:
+        enforcer = self._server.enforcer
+        total = 0
+        for bound, count in zip((*SECONDS_BUCKETS, "+Inf"), enforcer.seconds, strict=True):
+            total += count
+            yield f'_bucket{{le="{bound}"}}', total
+        yield "_sum", enforcer.seconds_sum
+        yield "_count", total
 
     async def _sum_nases(self) -> Nases:
         """Figures of NAS records, of which an entry for a prefix has many, for each entry."""

@@ -194,7 +194,7 @@ def logged() -> dict[str, tuple[set[str], set[str]]]:
             levels, fields = found.setdefault(name, (set(), set()))
             levels.add("error" if level == "exception" else level)
             fields |= {keyword.arg for keyword in call.keywords if keyword.arg not in (None, "repeat")}
-    for call, _, _ in calls(ENGINE, ("note_event", "emit")):
+    for call, _, _ in calls(ENGINE, ("note_event",)):
         name = text(call.args[0]) if call.args else None
         if name is not None:
             levels, fields = found.setdefault(name, (set(), set()))
