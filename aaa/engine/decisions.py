@@ -58,7 +58,7 @@ class Decisions:
         """Decide by another policy from now on: every decision is made anew, and every live session compared."""
         self.take(policy)
         self.policy_version.number += 1
-        self.store.affected_all = True
+        self.store.affected_all = self.store.cause
 
     def take(self, policy: Policy) -> None:
         self.policy = policy

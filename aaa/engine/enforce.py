@@ -231,9 +231,9 @@ class Enforcer:
             for session in orphaned:
                 if session.state == ACTIVE:
                     self.disconnect(session, "its service was deleted", at)
-        if store.affected_all:
-            self.scans.append(Scan(None, store.cause, False))
-            store.affected_all = False
+        if store.affected_all is not None:
+            self.scans.append(Scan(None, store.affected_all, False))
+            store.affected_all = None
             store.affected_plans.clear()
         for plan, cause in store.affected_plans.items():
             self.scans.append(Scan(plan, cause or store.cause, False))

@@ -120,12 +120,12 @@ def put_plan(store: Store, plan: Plan, at: float) -> str:
     """Take a plan over as it is, and tell where it replaces one; returns its JSON."""
     record = store.plans.get(plan.id)
     is_new = record is None
-    kind = plan.kind
+    kind, was = plan.kind, shares(plan)
     if record is None:
         record = store.plans[plan.id] = PlanRecord(store.next_no(), plan)
         record.add_on_uses = store.add_on_uses.get(plan.id, 0)
     else:
-        kind = record.body.kind
+        kind, was = record.body.kind, shares(record.body)
         if record.body.quota != plan.quota:
             store.offers.number += 1
     record.use(plan)
@@ -136,7 +136,12 @@ def put_plan(store: Store, plan: Plan, at: float) -> str:
     if record.add_on_uses or kind != plan.kind:
         # Services that have it as an add-on, and siblings of those that have it, are not known by the plan.
         store.policy_version.number += 1
-        store.affected_all = True
+        store.affected_all = store.cause
+    if was != shares(plan):
+        # Only a policy file does this: a push is refused. Cost: about 60 ms for a million services.
+        for service in list(store.services.values()):
+            if service.plan is record:
+                ledger.follow(store, service, at)
     text = encode(plan)
     store.journal.append(Row.PLAN, (record.no, text))
     if not is_new:

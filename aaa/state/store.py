@@ -114,7 +114,7 @@ class Store:
         with the cause of its last change. See affect()."""
         self.affected_plans: dict[PlanRecord, Cause | None] = {}
         """Likewise plans: every live session of their services."""
-        self.affected_all = False
+        self.affected_all: Cause | None = None
         """Likewise everything: the policy has changed."""
         self.orphaned: list[SessionRecord] = []
         """Live sessions whose service was deleted since the engine last looked: they are to be disconnected."""

@@ -247,9 +247,9 @@ def test_plan_and_add_on_are_looked_at(world):
     world.apply("put", "plan", "boost", {"revision": 1})
     assert store.plans["boost"].add_on_uses == 1
     before = store.policy_version.number
-    store.affected_all = False
+    store.affected_all = None
     world.apply("put", "plan", "boost", {"revision": 2, "name": "Boost"})
-    assert (store.policy_version.number, store.affected_all) == (before + 1, True)
+    assert (store.policy_version.number, store.affected_all.audit) == (before + 1, store.last_audit)
     assert world.apply("delete", "plan", "boost", revision=3).error == "in_use"
     world.apply("put", "plan", "home", {"revision": 2})
     assert list(store.affected_plans) == [store.plans["home"]]

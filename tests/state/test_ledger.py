@@ -8,10 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aaa.model.accounting import Status
 from aaa.model.records import NO_LIMIT
 from aaa.state import ledger
+from aaa.state.entities import put_plan
+from policy.model import Quota
 from tests.state.world import AT, World, dump
 
 START, STOP, INTERIM = Status.START, Status.STOP, Status.INTERIM
@@ -372,6 +375,15 @@ def test_pending_service_brings_its_quota_when_it_is_activated(world):
     use(world, GB, name="bob")
     world.apply("state", "service", "bob", {"state": "active"}, revision=2)
     assert (facts(world, name="bob").octets, facts(world, name="bob").used) == (20 * GB, GB)
+
+
+def test_plan_of_a_policy_file_may_be_shared_otherwise(world):
+    use(world, 5 * GB)
+    plan = replace(world.store.plans["capped"].body, quota=Quota(20 * GB, shared="subscriber"))
+    put_plan(world.store, plan, AT)
+    assert world.store.services["alice"].account.kind == "subscriber"
+    assert (facts(world).used, left(world)) == (5 * GB, 15 * GB)
+    assert dump(world.restart().store) == dump(world.store)
 
 
 # Shared balances
