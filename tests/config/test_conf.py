@@ -17,10 +17,11 @@ from aaa.config.schema import Sections
 from aaa.config.template import initialise, template, write_private
 from aaa.errors import ConfigError
 from aaa.model.entities import Service, Subscriber
+from aaa.model.inventory import Sim
 from policy.model import Plan
 
 CONF = Path(__file__).parents[2] / "conf"
-KINDS: dict[str, Any] = {"plan": Plan, "subscriber": Subscriber, "service": Service}
+KINDS: dict[str, Any] = {"plan": Plan, "subscriber": Subscriber, "service": Service, "sim": Sim}
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_the_sample_data_has_the_promised_subscribers() -> None:
 
 def test_what_is_named_stands_before_what_names_it() -> None:
     kinds = [kind for kind, _ in operations()]
-    assert kinds == sorted(kinds, key=["plan", "subscriber", "service"].index)
+    assert kinds == sorted(kinds, key=["plan", "subscriber", "service", "sim"].index)
 
 
 def test_init_writes_a_configuration_that_passes(tmp_path: Path) -> None:
