@@ -580,6 +580,12 @@ def test_idle_timeout_is_sent_and_timers_of_the_session_are_not() -> None:
             {"rate_attribute": "Fliter-Id"},
             "rate_attribute: Fliter-Id: no such attribute; did you mean Filter-Id?",
         ),
+        (
+            "generic",
+            {"coa_attributes": "Filter-Id, filter-id"},
+            "filter-id: no such attribute; did you mean Filter-Id?",
+        ),
+        ("generic", {"coa_attributes": "Fliter-Id"}, "Fliter-Id: no such attribute; did you mean Filter-Id?"),
         ("accel-ppp", {"rate_attribute_up": "RP-Upstream-Speed-Limit"}, "goes with rate_attribute_up"),
         ("accel-ppp", {"rate_attribute": "RP-Upstream-Speed-Limit"}, "'1/1' is not a number"),
     ],
@@ -663,6 +669,23 @@ def test_capabilities_are_complete(family: Any) -> None:
     assert all(DICTIONARY.attribute(name) for name in live)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_filter_goes_where_the_family_has_it(family: str) -> None:
+    seen = DICTIONARY.decode_packet(
+        packet(render(granted(None, filter="poor"), RenderOptions(family=family), DICTIONARY))
+    )
+    name = {"nokia": "Alc-Subscriber-Filter"}.get(family, "Filter-Id")
+    assert seen == ([] if family == "accel-ppp" else [(name, "poor")])
+
+
+def test_the_filter_of_the_walled_garden_goes_before_another() -> None:
+    options = RenderOptions(family="huawei", garden_filter="garden")
+    seen = DICTIONARY.decode_packet(
+        packet(render(granted(None, filter="poor", walled_garden=True), options, DICTIONARY))
+    )
+    assert seen == [("Filter-Id", "garden")]
+
+
 def test_template_fields() -> None:
     template = " ".join("{" + field + "}" for field in TEMPLATE_FIELDS)
     assert fill(template, 2_500_000, 512_000) == "2500000 512000 2500 512 2.5 0.512 2500k 512k"
@@ -693,6 +716,7 @@ decisions = st.builds(
     reason=st.just("granted"),
     rate=st.none() | st.builds(Rate, bps, bps, st.none() | bursts),
     pool=st.none() | texts,
+    filter=st.none() | texts,
     walled_garden=st.booleans(),
     idle_timeout_s=st.none() | st.integers(1, 2**32 - 1),
     attributes=st.lists(attributes, max_size=40).map(tuple),

@@ -192,8 +192,9 @@ def check_options(family: str, options: Mapping[str, Any], dictionary: Dictionar
         near = closest(parsed.rate_style, table.styles)
         problems.append(f'rate_style: "{parsed.rate_style}" is none of {", ".join(table.styles)}{_did_you_mean(near)}')
     for name in names_in(parsed.coa_attributes):
-        if dictionary.attribute(name) is None:
-            near = dictionary.suggest(name)
+        definition = dictionary.attribute(name)
+        if definition is None or definition.name != name:
+            near = dictionary.suggest(name) if definition is None else definition.name
             problems.append(f"coa_attributes: {name}: no such attribute{_did_you_mean(near)}")
     for name in ("rate_attribute", "rate_attribute_down", "rate_attribute_up"):
         attribute = getattr(parsed, name)
