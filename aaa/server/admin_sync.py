@@ -37,6 +37,7 @@ from aaa.model.operations import Actor, Answer, Call, Operation, Result
 from aaa.model.records import ACTIVE, ServiceRecord, SessionRecord
 from aaa.server import views
 from aaa.server.answers import missing, refused, reply
+from aaa.state import audit
 from aaa.state.entities import apply_operation, same_credentials
 from aaa.state.operations import Refused, Settled, settle, value_of
 from aaa.state.schema import Row
@@ -359,17 +360,20 @@ class Sync:
     def session_disconnect(self, actor: Actor, args: dict[str, Any]) -> Answer | Awaitable[Answer]:
         """End a live session, whatever is decided about it."""
         return self._change_session(
-            actor, args["id"], lambda session, at: self._server.enforcer.disconnect(session, "asked for", at)
+            actor,
+            args["id"],
+            "disconnect",
+            lambda session, at: self._server.enforcer.disconnect(session, "asked for", at),
         )
 
     def session_reauthorize(self, actor: Actor, args: dict[str, Any]) -> Answer | Awaitable[Answer]:
         """Decide anew and send everything that can be sent."""
         return self._change_session(
-            actor, args["id"], lambda session, at: self._server.enforcer.reauthorize(session, at)
+            actor, args["id"], "reauthorize", lambda session, at: self._server.enforcer.reauthorize(session, at)
         )
 
     def _change_session(
-        self, actor: Actor, name: str, change: Callable[[SessionRecord, float], int]
+        self, actor: Actor, name: str, action: str, change: Callable[[SessionRecord, float], int]
     ) -> Answer | Awaitable[Answer]:
         session = self._server.admin.visible_session(actor, name)
         if session is None:
@@ -381,6 +385,8 @@ class Sync:
         at = time.time()
         store = self._store
         store.cause = Cause(actor.name, actor.correlation_id)
+        operator = session.nas.operator if session.service is None else session.service.subscriber.body.operator
+        audit.append(store, at, action, "session", name, operator=operator)
         try:
             number = change(session, at)
             self.settle(at)

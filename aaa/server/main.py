@@ -58,7 +58,7 @@ from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
 from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
-from aaa.state import lock, numbers, schema
+from aaa.state import audit, lock, numbers, schema
 from aaa.state.load import load
 from aaa.state.recent import replay
 from aaa.state.schema import Row
@@ -493,9 +493,13 @@ class Server:
     def use_policy(self, policy: Policy, at: float) -> None:
         """Decide by another policy from now on; live sessions follow, slice by slice."""
         before = self.decisions.policy.revision
+        asked = self.store.cause
+        revisions = msgspec.json.encode(before).decode(), msgspec.json.encode(policy.revision).decode()
+        audit.append(self.store, at, "reload", "policy", "policy", audit.change_body(*revisions))
         adopt_plans(self.store, policy, at)
         self.decisions.use(policy)
         self.store.emit("policy.reloaded", "policy", at, {"revision": policy.revision, "previous_revision": before})
+        self.store.cause = asked
         self.settle_soon()
 
     # What is told
