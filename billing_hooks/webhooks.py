@@ -477,6 +477,7 @@ class Webhooks:
                 if name not in self._couriers:
                     courier = Courier(entry, self._feed, self._engine, self._history, self._counters)
                     self._couriers[name] = courier
+                    self.count(name)
                     self._counters.waiting.labels(name).set_function(partial(_count, courier))
                     self._counters.lag.labels(name).set_function(partial(_age, courier))
                     courier.start()
@@ -484,6 +485,12 @@ class Webhooks:
     def _forget(self, name: str) -> None:
         self._counters.waiting.remove(name)
         self._counters.lag.remove(name)
+
+    def count(self, name: str) -> None:
+        """Begin to count for a webhook: its deliveries are 0."""
+        self._counters.deliveries.labels(name, "taken")
+        self._counters.waiting.labels(name)
+        self._counters.lag.labels(name)
 
     async def stop(self) -> None:
         """End all, each with its progress saved."""

@@ -13,13 +13,16 @@ import click
 from aaa.cli.backup import backup, restore
 from aaa.cli.demo import demo
 from aaa.cli.door import Door, Refused, api_command, find_config
+from aaa.cli.drift import drift
 from aaa.cli.entities import plan_group, service_group, subscriber_group
+from aaa.cli.feed import audit, events, webhook_group
 from aaa.cli.freeradius import import_group
 from aaa.cli.inventory import device_group, number_group, sim_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
 from aaa.cli.output import print_fields, print_json
 from aaa.cli.policy import policy_group
 from aaa.cli.probe import acct_test, auth_test
+from aaa.cli.top import top
 from aaa.cli.trace import trace
 
 LIBRARIES: Final = ("litestar", "uvicorn", "msgspec", "uvloop", "cryptography", "cython")
@@ -200,11 +203,16 @@ for group in (sim_group, number_group, device_group):
     cli.add_command(group)
 for group in (subscriber_group, service_group, plan_group, nas_group, session_group, pool_group, lease_group):
     cli.add_command(group)
+cli.add_command(drift)
 cli.add_command(auth_test)
 cli.add_command(acct_test)
 cli.add_command(trace)
+cli.add_command(top)
 cli.add_command(import_group)
 cli.add_command(policy_group)
+cli.add_command(events)
+cli.add_command(audit)
+cli.add_command(webhook_group)
 cli.add_command(backup)
 cli.add_command(demo)
 cli.add_command(restore)

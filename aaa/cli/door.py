@@ -7,6 +7,8 @@ import functools
 import http.client
 import json
 import os
+import re
+import ssl
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -66,7 +68,8 @@ def read_secret(entry: Mapping[str, Any], key: str, directory: Path) -> str | No
 class Door:
     """The API of one server, over one kept connection."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, context: ssl.SSLContext | None = None) -> None:
+        """context: how an https server is verified; None: by the system's authorities, or those of AAA_CA."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise click.UsageError(f"{url}: not an http or https URL")
@@ -74,8 +77,13 @@ class Door:
         self._token = token
         self.headers: dict[str, str] = {}
         """Sent with every request."""
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.hostname, parts.port, timeout=PATIENCE_S)
+        if parts.scheme == "https":
+            context = context or _with_client_certificate(ssl.create_default_context(cafile=os.environ.get("AAA_CA")))
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=PATIENCE_S, context=context
+            )
+        else:
+            self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
 
     @classmethod
     def find(cls, url: str | None, token: str | None, config: str | None) -> "Door":
@@ -84,19 +92,27 @@ class Door:
         if url and token:
             return cls(url, token)
         path = find_config(config)
+        context = None
         if path is not None:
             data = read_config(path)
-            url = url or _url_of(str(data.get("api", {}).get("listen", "127.0.0.1:8080")))
+            api = data.get("api", {})
+            if not url:
+                url = _url_of(str(api.get("listen", "127.0.0.1:8080")))
+                if api.get("tls"):
+                    url = url.replace("http:", "https:", 1)
+                    context = _pinned(path.parent / str(data.get("tls", {}).get("cert", "")))
             token = token or _admin_token(data, path.parent)
-        return cls(url or "http://127.0.0.1:8080", token)
+        return cls(url or "http://127.0.0.1:8080", token, context)
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The answer's JSON. Raises Refused with the problem's own words."""
         content = None if body is None else json.dumps(body).encode()
         return json.loads(self.send(method, path, content, "application/json", **query) or b"null")
 
-    def send(self, method: str, path: str, content: bytes | None, media_type: str, **query: Any) -> bytes:
-        """The answer's octets. Raises Refused."""
+    def send(
+        self, method: str, path: str, content: bytes | Iterable[bytes] | None, media_type: str, **query: Any
+    ) -> bytes:
+        """The answer's octets. content: in pieces, where it is long. Raises Refused."""
         given = {name: value for name, value in query.items() if value is not None}
         target = path + (f"?{urlencode(given)}" if given else "")
         headers = self.headers | ({"Content-Type": media_type} if content is not None else {})
@@ -152,6 +168,35 @@ def _url_of(listen: str) -> str:
     host, _, port = listen.rpartition(":")
     reachable = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}
     return f"http://{reachable.get(host, host)}:{port}"
+
+
+CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def _pinned(file: Path) -> ssl.SSLContext:
+    """Verifies that the server has the very certificate of its configuration, whatever name it is reached by."""
+    context = ssl.create_default_context()
+    try:
+        own = CERTIFICATE.search(file.read_text(encoding="ascii"))
+        if own is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.load_verify_locations(cadata=own[0])
+    except (OSError, ValueError):
+        pass  # This user cannot read it: the system's authorities may know it.
+    return _with_client_certificate(context)
+
+
+def _with_client_certificate(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Where the server asks its clients for one: AAA_CERT, a PEM file with certificate and key. Raises Refused."""
+    file = os.environ.get("AAA_CERT")
+    if file:
+        try:
+            context.load_cert_chain(file)
+        except OSError as error:
+            raise Refused(f"AAA_CERT {file}: {error}") from None
+    return context
 
 
 def _admin_token(data: Mapping[str, Any], directory: Path) -> str | None:
