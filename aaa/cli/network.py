@@ -9,6 +9,10 @@ SESSION_COLUMNS = (
     "id", "service_id", "user_name", "nas", "framed_ip", "delegated_prefix", "calling_station_id", "started_at",
     "updated_at", "ended_at", "usage.total_octets",
 )  # fmt: skip
+DIVERGENT_COLUMNS = (
+    "id", "service_id", "nas", "diverged_at", "divergence", "confirmed.reason", "desired.reason", "enforcement.action",
+    "enforcement.attempts",
+)  # fmt: skip
 NAS_COLUMNS = ("name", "family", "address", "identifier", "operator", "message_authenticator", "sessions")
 LEASE_COLUMNS = ("address", "service_id", "session_id", "nas", "mac", "from", "until")
 
@@ -57,19 +61,21 @@ def session_group() -> None:
 @click.option("--user", help="Only of this user name.")
 @click.option("--address", help="Only with this address.")
 @click.option("--ended", is_flag=True, help="Ended sessions instead of live ones.")
+@click.option("--divergent", is_flag=True, help="Only those that do not run under what was decided, and why.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
 @api_command
 def session_list(
-    door: Door, service: str | None, nas: str | None, user: str | None, address: str | None, ended: bool, limit: int,
-    as_json: bool,
+    door: Door, service: str | None, nas: str | None, user: str | None, address: str | None, ended: bool,
+    divergent: bool, limit: int, as_json: bool,
 ) -> None:  # fmt: skip
     """List sessions."""
-    query = {"service": service, "nas": nas, "user": user, "address": address, "ended": "true" if ended else None}
-    items = list(door.pages("/v1/sessions", limit, **query))
+    query = {"service": service, "nas": nas, "user": user, "address": address}
+    flags = {"ended": "true" if ended else None, "divergent": "true" if divergent else None}
+    items = list(door.pages("/v1/sessions", limit, **query, **flags))
     if as_json:
         print_json(items)
     else:
-        print_table(items, SESSION_COLUMNS)
+        print_table(items, DIVERGENT_COLUMNS if divergent else SESSION_COLUMNS)
 
 
 @session_group.command("show")
@@ -81,17 +87,24 @@ def session_show(door: Door, id: str, as_json: bool) -> None:
     (print_json if as_json else print_fields)(answer)
 
 
-@session_group.command("disconnect")
-@click.argument("ids", nargs=-1, required=True)
-@api_command
-def session_disconnect(door: Door, ids: tuple[str, ...], as_json: bool) -> None:
-    """Send the NAS a Disconnect-Request for each session."""
-    for id in ids:
-        answer = door.ask("POST", f"/v1/sessions/{segment(id)}/disconnect")
-        if as_json:
-            print_json(answer)
-        else:
-            click.echo(f"{id}: {answer.get('status', 'sent')}")
+def _session_change(action: str, text: str) -> None:
+    @session_group.command(action, help=text)
+    @click.argument("ids", nargs=-1, required=True)
+    @click.option("--wait", type=click.FloatRange(0, 60), metavar="S", help="Seconds to wait for the NAS's answer.")
+    @api_command
+    def change(door: Door, ids: tuple[str, ...], wait: float | None, as_json: bool) -> None:
+        query = {} if wait is None else {"wait": "enforced", "timeout": wait}
+        for id in ids:
+            answer = door.ask("POST", f"/v1/sessions/{segment(id)}/{action}", **query)
+            if as_json:
+                print_json(answer)
+                continue
+            ends = [receipt["result"] or receipt["state"] for receipt in answer.get("receipts", ())]
+            click.echo(f"{id}: {', '.join(ends) or answer.get('status', 'sent')}")
+
+
+_session_change("disconnect", "Send the NAS a Disconnect-Request for each session.")
+_session_change("reauthorize", "Decide anew about each session, and send the NAS everything that it can be told.")
 
 
 @click.group("pool")

@@ -37,6 +37,8 @@ class FarEngine:
         self.saves = 0
         self.refuses_saving = False
         self.is_ready = True
+        self.became: dict[str, str] = {}
+        """What a snapshot says of an entity, by its id; new where it says nothing."""
 
     def handle(self, call: Call) -> Any:
         args = msgspec.msgpack.decode(call.args)
@@ -67,12 +69,11 @@ class FarEngine:
 
     def answer_snapshot_apply(self, actor: Actor, args: Any) -> Answer:
         operations = msgspec.convert(args["operations"], list[Operation])
-        results = []
-        for operation in operations:
-            self.snapshot.add((operation.kind, operation.id))
-            result = self.apply(operation)
-            became = "new" if result.status == "applied" else "same"
-            results.append(msgspec.to_builtins(result) | ({} if result.status == "error" else {"detail": became}))
+        self.snapshot |= {(operation.kind, operation.id) for operation in operations}
+        results = [
+            Result(operation.kind, operation.id, "applied", detail=self.became.get(operation.id, "new"))
+            for operation in operations
+        ]
         return reply(200, {"results": results})
 
     def answer_snapshot_mark(self, actor: Actor, args: Any) -> Answer:
@@ -83,11 +84,10 @@ class FarEngine:
         return reply(200, {})
 
     def answer_snapshot_end(self, actor: Actor, args: Any) -> Answer:
-        absent = [f"{kind}/{name}" for kind, name in self.entities if (kind, name) not in self.snapshot]
-        answer = {"kinds": {"service": {"absent": len(absent)}}, "extra": absent}
-        if absent and args["share"] < 1:
-            answer["refused"] = "too many"
-        return reply(200, answer)
+        extra = [
+            f"{kind}/{name}" for kind, name in self.entities if kind == "service" and (kind, name) not in self.snapshot
+        ]
+        return reply(200, {"kinds": {"service": {"absent": len(extra)}}, "extra": extra})
 
     def answer_snapshot_close(self, actor: Actor, args: Any) -> Answer:
         return reply(200, {})
