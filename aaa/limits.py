@@ -152,3 +152,5 @@ AUDIT_VERIFY_COUNT = 1_000  # entries verified in one go; Bound: about 10 ms of 
 EXPORT_SLICE_COUNT = 1_000  # records of an export in one piece; Bound: about 300 KiB and 10 ms of the loop
 EXPORT_COUNT_MAX = 1_000_000  # records of one request; Bound: about 300 MB; go on with the watermark
 STATS_NASES_COUNT = 50  # NASes of a sample; Bound: what a terminal shows, 8 KiB of JSON
+GROUP_ROWS_AIM = 64  # rows; Bound: encoding them takes about 1 ms of the loop
+EQUIPMENT_COUNT_MAX = 100  # SIMs, numbers and devices of one service; Bound: its end frees all of them within about 1 ms

@@ -508,10 +508,6 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         handler=ask("pools"),
     ),
     Endpoint(
-        method="GET", path="/v1/stats", roles=READERS, tag="Server", summary="Show the counters of a live view",
-        handler=ask("stats"),
-    ),
-    Endpoint(
         method="POST", path="/v1/reload", roles=ADMINS, tag="Server", summary="Read the configuration again",
         handler=ask("reload"),
     ),

@@ -149,6 +149,44 @@ class Explained(Struct):
     """Of an Access-Accept at this NAS, without what only the login brings: Class, keys, an address of a pool."""
 
 
+class EnforcementStats(Struct):
+    """What is being done about sessions that do not run under their decision."""
+
+    open: dict[str, int]
+    """Enforcements by state."""
+    results: dict[str, int]
+    """Final ones by result, since the start."""
+    divergent: int
+    """Sessions."""
+    in_flight: int
+    """Requests that wait for a NAS's answer."""
+    waiting: int
+    """Requests that wait for a NAS's pace."""
+
+
+class Stats(Struct):
+    """Counters since the start; look twice and take the difference. Beside these: what every NAS counts, in all."""
+
+    at: float
+    uptime_s: float
+    sessions: int
+    services: int
+    rows_ahead: int
+    """On their way to the disk."""
+    access: dict[str, int]
+    """Accepts, and rejects by cause."""
+    accounting: dict[str, int]
+    """Reports by what they did."""
+    drops: dict[str, int]
+    """Packets met with silence, by reason."""
+    latency: dict[str, list[int]]
+    """auth, acct, coa, commit: how many took less than 1, 2, 4, ... microseconds, the last one all others."""
+    enforcement: EnforcementStats
+    policy: str
+    nas: list[dict[str, Any]]
+    """The busiest, with their sessions and counters."""
+
+
 async def preview(context: Context) -> Response[Any]:
     """What would follow of a change, before it is made."""
     try:
@@ -266,6 +304,10 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
         method="POST", path="/v1/policy/preview", roles=SUPPORT, tag="See",
         summary="Say which live sessions would change under policy files or operations, how, and by which packets",
         handler=preview, query=PreviewQuery, body=PreviewRequest, answer=PreviewAnswer,
+    ),
+    Endpoint(
+        method="GET", path="/v1/stats", roles=READERS, tag="See", summary="Show the counters of a live view",
+        handler=ask("stats"), answer=Stats,
     ),
     Endpoint(
         method="GET", path="/v1/services/{id}/decision", roles=READERS, tag="See",

@@ -17,6 +17,7 @@ import msgspec
 
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
+from aaa.model.events import SERVER, Cause
 from aaa.model.operations import Actor, Answer, Call
 from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
@@ -63,7 +64,6 @@ class Admin:
             "ready": self.ready,
             "metrics": self.metrics,
             "reload": self.reload,
-            "stats": self.stats,
         }
         for topic in TOPICS:
             self._methods |= topic(server)
@@ -371,21 +371,14 @@ class Admin:
         return Answer(0, 200, await self._metrics.text())
 
     def reload(self, actor: Actor, args: Any) -> Answer:
+        self._store.cause = Cause(actor.name, actor.correlation_id)
         try:
             changed, restart = self._server.reload()
         except ConfigError as error:
             return reply(422, {"errors": [str(problem) for problem in error.problems]})
+        finally:
+            self._store.cause = SERVER
         return reply(200, {"changed": changed, "needs_restart": restart})
-
-    def stats(self, actor: Actor, args: Any) -> Answer:
-        totals = dict.fromkeys(COUNTERS, 0)
-        for client in self._server.clients:
-            for name, count in zip(COUNTERS, client.counters, strict=True):
-                totals[name] += count
-        totals["sessions"] = sum(nas.live_count for nas in self._store.nases.values())
-        totals["services"] = len(self._store.services)
-        totals["rows_ahead"] = self._store.journal.rows_ahead
-        return reply(200, totals)
 
 
 def getattr_or_item(view: Any, field: str) -> Any:

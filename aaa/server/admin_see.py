@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,13 @@ import msgspec
 from aaa.config.policy import compile_texts
 from aaa.credential.identity import normalize_mac
 from aaa.errors import ConfigError, Problem
-from aaa.limits import TRACERS_COUNT_MAX
+from aaa.limits import ADMIN_SLICE_COUNT, STATS_NASES_COUNT, TRACERS_COUNT_MAX
+from aaa.model.access import Cause
+from aaa.model.accounting import AccountingOutcome
 from aaa.model.operations import Actor, Answer, Operation
 from aaa.model.records import ServiceRecord
+from aaa.radius.clients import COUNTERS
+from aaa.radius.reasons import DropReason
 from aaa.server import views
 from aaa.server.answers import missing, refused, reply
 from aaa.server.preview import Preview, TooLarge
@@ -33,6 +38,7 @@ def methods(server: Server) -> dict[str, Method]:
     return {
         "policy_preview": see.preview,
         "decision": see.decision,
+        "stats": see.stats,
         "trace_open": see.trace_open,
         "trace_next": see.trace_next,
         "trace_close": see.trace_close,
@@ -156,6 +162,67 @@ class See:
         sim = store.inventory.sim_of_imsi(name)
         service = None if sim is None else sim.service
         return (service, "imsi") if service is not None and visible(service) else None
+
+    # Now
+
+    async def stats(self, actor: Actor, args: Any) -> Answer:
+        """Counters since the start, for who looks again and takes the difference; NASes within the actor's scope."""
+        server, store = self._server, self._server.store
+        totals = dict.fromkeys(COUNTERS, 0)
+        sessions: dict[str, int] = {}
+        down: dict[str, int] = {}
+        for number, nas in enumerate(list(store.nases.values())):
+            if number % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
+                await asyncio.sleep(0)
+            sessions[nas.client_name] = sessions.get(nas.client_name, 0) + nas.live_count
+            down[nas.client_name] = down.get(nas.client_name, 0) + nas.down
+        rows: list[dict[str, Any]] = []
+        for number, client in enumerate(list(server.clients)):
+            if number % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
+                await asyncio.sleep(0)
+            counters = dict(zip(COUNTERS, client.counters, strict=True))
+            for name, count in counters.items():
+                totals[name] += count
+            if actor.operator in (None, client.operator):
+                rows.append({
+                    "name": client.name,
+                    "family": client.family,
+                    "sessions": sessions.get(client.name, 0),
+                    "requests": counters["access_requests"] + counters["accounting_requests"],
+                    "rejects": counters["rejects"],
+                    "dropped": counters["dropped"],
+                    "down": down.get(client.name, 0),
+                })  # fmt: skip
+        drops = [sum(counts) for counts in zip(*(port.admission.drops for port in server.ports), strict=True)]
+        causes, outcomes = server.access_statistics.causes, server.accountant.outcomes
+        enforcer = server.enforcer
+        body = {
+            **totals,
+            "sessions": sum(sessions.values()),
+            "services": len(store.services),
+            "rows_ahead": store.journal.rows_ahead,
+            "at": time.time(),
+            "uptime_s": round(time.time() - server.started_at, 3),
+            "access": {("accept" if not cause else cause.name.lower()): causes[cause] for cause in Cause},
+            "accounting": {outcome.name.lower(): outcomes[outcome] for outcome in AccountingOutcome},
+            "drops": {reason.name.lower(): count for reason, count in zip(DropReason, drops, strict=False) if count},
+            "latency": {
+                "auth": server.access_statistics.latency,
+                "acct": server.accounting_statistics.latency,
+                "coa": server.network.statistics.latency,
+                "commit": server.link.commits.latency if server.link is not None else [],
+            },
+            "enforcement": {
+                "open": {state: count for state, count in enforcer.states.items() if count},
+                "results": dict(enforcer.results),
+                "divergent": len(enforcer.diverged),
+                "in_flight": server.network.in_flight,
+                "waiting": server.network.waiting,
+            },
+            "policy": server.decisions.policy.revision,
+            "nas": heapq.nlargest(STATS_NASES_COUNT, rows, key=lambda row: row["requests"]),
+        }
+        return reply(200, body)
 
     # Live packets
 

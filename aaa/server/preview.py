@@ -351,7 +351,7 @@ class Preview:
         self._slice_ends = time.perf_counter() + PREVIEW_SLICE_S
         store = self.scratch.store
         if self._policy is not None:
-            store.affected_all = True
+            store.affected_all = Cause(self._actor.name, self._actor.correlation_id)
             adopt_plans(store, self._policy, self.at)
         for operation in self._operations:
             if operation.kind in KINDS:
@@ -359,7 +359,7 @@ class Preview:
         named = set(store.services)
         before = {session.id: session.desired for session in store.sessions.values()}
         self._apply()
-        everything, plans = store.affected_all, [plan.no for plan in store.affected_plans]
+        everything, plans = bool(store.affected_all), [plan.no for plan in store.affected_plans]
         await self._settle()
         for session in list(store.sessions.values()):
             self._count(session, before.get(session.id))

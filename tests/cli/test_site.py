@@ -76,6 +76,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.aaa("service", "set", "u1", "subscriber_id=s1", "plan_id=home-50", f"credentials={password}")
     site.aaa("acct-test", "start", "--user", "u1", "--session-id", "x", "--framed-ip", "192.0.2.7",
              "--server", site.acct, "-c", str(site.config))  # fmt: skip
+    results = site.door.ask("POST", "/v1/sync", {"operations": ENTITIES})["results"]
+    assert [result["status"] for result in results] == ["applied"] * len(ENTITIES), results
     yield site
     assert site.stop() == 0
     with pytest.raises(ProcessLookupError):
@@ -107,17 +109,34 @@ def test_an_import_is_stored_and_a_second_one_changes_nothing(site: Site, tmp_pa
     assert len(site.json("service", "list", "--prefix", "c", "--all")) == 300
 
 
-@pytest.mark.parametrize(
-    "endpoint",
-    [e for e in ENDPOINTS if e.method == "GET" and e.media_type == JSON],
-    ids=lambda endpoint: endpoint.path,
-)
+IDS = {
+    "plans": "home-50", "subscribers": "s1", "services": "u1", "nas": "localhost", "sims": "8900101000000000019",
+    "numbers": "15550000001", "number-ranges": "main", "devices": "cpe",
+}  # fmt: skip
+ENTITIES: list[dict[str, Any]] = [
+    {"op": "put", "kind": "plan", "id": "capped", "value": {"revision": 1, "quota": {"octets": 1000}}},
+    {"op": "put", "kind": "service", "id": "u2", "value": {"revision": 1, "subscriber_id": "s1", "plan_id": "capped"}},
+    {"op": "put", "kind": "number_range", "id": "main",
+     "value": {"revision": 1, "first": "15550000000", "last": "15550000009"}},
+    {"op": "put", "kind": "sim", "id": IDS["sims"], "value": {
+        "revision": 1, "imsi": "001010000000001", "ki": "465B5CE8B199B49FAA5F0A2EE238A6BC",
+        "opc": "CD63CB71954A9F4E48A5994E37A02BAF", "msisdn": IDS["numbers"], "service_id": "u1", "state": "activated"}},
+    {"op": "put", "kind": "device", "id": "cpe", "value": {"revision": 1, "mac": "02-00-00-00-00-01"}},
+]  # fmt: skip
+QUERIES = {"/v1/leases": {"address": "192.0.2.7"}, "/v1/usage": {"service": "u1"}}
+ELSEWHERE = ("/v1/enforcements/{id}", "/v1/webhooks/{name}/dead-letters")
+"""Of what this site has none: tests/e2e asks for these."""
+READ = [e for e in ENDPOINTS if e.method == "GET" and e.media_type == JSON and e.path not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("endpoint", READ, ids=lambda endpoint: endpoint.path)
 def test_answers_have_the_documented_shape(site: Site, endpoint: Endpoint) -> None:
-    ids = {"plans": "home-50", "subscribers": "s1", "services": "u1", "nas": "localhost"}
-    ids["sessions"] = site.json("session", "list")[0]["id"]
+    ids = IDS | {"sessions": site.json("session", "list")[0]["id"]}
+    if endpoint.path.endswith("/balance"):
+        ids["services"] = "u2"
     collection = (endpoint.path.split("/") + [""] * 3)[2]
     path = re.sub(r"\{\w+\}", ids.get(collection, ""), endpoint.path)
-    query = {"address": "192.0.2.7"} if endpoint.path == "/v1/leases" else {}
+    query = QUERIES.get(endpoint.path, {})
     data = site.door.send("GET", path, None, "", **query)
     msgspec.json.decode(data, type=endpoint.answer)
     assert isinstance(msgspec.json.decode(data), dict)
@@ -138,6 +157,39 @@ def test_a_trace_shows_a_login_decoded_with_its_decision(site: Site) -> None:
     assert seen["decision"]["rate"]["down_bps"] == 50_000_000
     refused = site.aaa("trace", "--code", "nonsense", exit_code=1)
     assert "coa-request" in refused.stderr
+
+
+def test_a_preview_and_an_explanation_are_told_in_words(site: Site, tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    rule = '[[rule]]\nname = "slow"\nwhen = "plan.id == \'home-50\'"\nthen = { rate = "2M/1M" }\n'
+    (policy / "slow.toml").write_text(rule)
+    shown = site.aaa("policy", "preview", str(policy)).stdout
+    assert "1 of 1 live sessions would change" in shown
+    assert "to: grant 2M/1M (granted)" in shown
+    operations = tmp_path / "operations.ndjson"
+    step = {"op": "state", "kind": "service", "id": "u1", "value": {"state": "suspended", "revision": 9}}
+    operations.write_text(json.dumps(step) + "\n")
+    ending = site.json("policy", "preview", "--operations", str(operations))
+    assert (ending["summary"]["disconnect"], ending["items"][0]["keys"]) == (1, [["Acct-Session-Id", "x"]])
+    (policy / "slow.toml").write_text(rule.replace("plan.id", "plan.idd"))
+    refused = site.aaa("policy", "preview", str(policy), exit_code=1).stderr
+    assert f"{policy / 'slow.toml'}:3:" in refused
+    assert "did you mean plan.id?" in refused or 'did you mean "plan.id"?' in refused
+    site.aaa("policy", "preview", exit_code=2)
+    for name, named_by in (("u1", "service"), ("U1@nowhere", "")):
+        explained = site.aaa("policy", "explain", name, "--nas", "localhost", exit_code=0 if named_by else 1)
+        assert (f"service u1 ({named_by}), plan home-50 at localhost" in explained.stdout) == bool(named_by)
+    explained = site.aaa("policy", "explain", "u1", "--nas", "localhost", "--at", "2030-01-01T00:00:00Z").stdout
+    assert "2030-01-01T00:00:00" in explained
+    assert "WISPr-Bandwidth-Max-Down = 50000000" in explained
+
+
+def test_a_sample_of_the_live_view_has_what_happened(site: Site) -> None:
+    shown = site.json("top", "--interval", "0.05")
+    assert (shown["sessions"], shown["enforcement"]["divergent"]) == (1, 0)
+    assert [nas["name"] for nas in shown["nas"]] == ["localhost"]
+    assert "localhost" in site.aaa("top", "--interval", "0.05", "--count", "1").stdout
 
 
 def test_a_wrong_push_is_refused_with_its_field(site: Site) -> None:
