@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from aaa.limits import EQUIPMENT_COUNT_MAX
 from aaa.model.entities import Moment
 from aaa.model.operations import Operation
 from aaa.model.records import ServiceRecord
@@ -81,6 +82,15 @@ def owner_of(
     if service is not None and operator_of(service) != owner:
         raise Refused("missing_reference", f"operator {owner!r} has no service {service.body.id!r}", "$.service_id")
     return sys.intern(owner)
+
+
+def check_room(service: ServiceRecord | None, record: SimRecord | NumberRecord | DeviceRecord | None) -> None:
+    """Refuse to tie too much to one service."""
+    if service is None or (record is not None and record.service is service):
+        return
+    if len(service.equipment) >= EQUIPMENT_COUNT_MAX:
+        detail = f"service {service.body.id!r} has {EQUIPMENT_COUNT_MAX} SIMs, numbers and devices already"
+        raise Refused("limit", detail, "$.service_id")
 
 
 def link(record: SimRecord | NumberRecord | DeviceRecord, service: ServiceRecord | None) -> None:

@@ -31,7 +31,7 @@ from aaa.model.inventory import (
 from aaa.model.operations import Operation
 from aaa.model.records import ServiceRecord
 from aaa.model.shelves import DeviceRecord, Inventory, NumberRecord, SimRecord, pack
-from aaa.state.equipment import DEFAULT_OPERATOR, find_service, link, owner_of, read, refuse_op, refuse_step
+from aaa.state.equipment import DEFAULT_OPERATOR, check_room, find_service, link, owner_of, read, refuse_op, refuse_step
 from aaa.state.numbers import (
     apply_number,
     apply_range,
@@ -161,6 +161,7 @@ def change_sim(
     inventory = store.inventory
     service = find_service(store, body.service_id, scope)
     owner = owner_of(record.operator if record is not None else None, body.operator, service, scope)
+    check_room(service, record)
     state = sim_state(record.state if record is not None else None, body.state, service is not None)
     if state == "retired" and body.msisdn is not None:
         raise Refused("invalid", "a retired SIM has no number", "$.msisdn")
@@ -420,6 +421,7 @@ def apply_device(store: Store, operation: Operation, scope: str | None, at: floa
     settle(store, "device", operation.id, body.revision, stored, same, operation.op == "repair")
     service = find_service(store, body.service_id, scope)
     body.operator = owner_of(owner, body.operator, service, scope)
+    check_room(service, record)
     try:
         mac = None if body.mac is None else parse_mac(body.mac)
     except CredentialError as error:

@@ -26,7 +26,17 @@ from aaa.model.inventory import (
 from aaa.model.operations import Operation
 from aaa.model.records import ServiceRecord
 from aaa.model.shelves import Inventory, NumberRecord, RangeRecord, SimRecord, numbers_between, pack, unpack
-from aaa.state.equipment import DEFAULT_OPERATOR, epoch, find_service, link, owner_of, read, refuse_op, refuse_step
+from aaa.state.equipment import (
+    DEFAULT_OPERATOR,
+    check_room,
+    epoch,
+    find_service,
+    link,
+    owner_of,
+    read,
+    refuse_op,
+    refuse_step,
+)
 from aaa.state.operations import Refused, bury, check_scope, delete_revision, deletes, exhume, settle, value_of
 from aaa.state.schema import Row
 from aaa.state.store import Store
@@ -109,6 +119,7 @@ def change_number(
         record.revision = body.revision
         keep_number(store, record)
         return record.revision
+    check_room(service, record)
     state = number_state(old, body.state, service is not None)
     until = 0.0
     if state in ("reserved", "quarantined"):

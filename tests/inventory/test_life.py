@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
+from aaa.limits import EQUIPMENT_COUNT_MAX
 from aaa.model.event_types import EVENT_TYPES
 from aaa.model.inventory import NUMBER_TRANSITIONS, SIM_TRANSITIONS, NumberState, SimState
 from aaa.model.operations import Result
@@ -102,6 +103,21 @@ def test_one_service_has_a_main_and_a_backup_sim(world: World) -> None:
     for iccid, number in ((A, 1), (B, 2)):
         ok(world.apply("put", "sim", iccid, sim(number, service_id="erin", state="activated")))
     assert [each.iccid for each in world.store.services["erin"].equipment] == [A, B]
+
+
+def test_a_service_has_only_so_much_equipment(world: World) -> None:
+    for number in range(EQUIPMENT_COUNT_MAX):
+        ok(world.apply("put", "device", f"d{number}", {"revision": 1, "service_id": "erin"}))
+    for kind, name, value in (
+        ("sim", A, sim(service_id="erin")),
+        ("number", NUMBER, {"revision": 1, "service_id": "erin"}),
+        ("device", "d", {"revision": 1, "service_id": "erin"}),
+    ):
+        result = world.apply("put", kind, name, value)
+        assert (result.error, result.field) == ("limit", "$.service_id")
+    ok(world.apply("put", "device", "d0", {"revision": 2, "service_id": "erin"}))
+    ok(world.apply("put", "device", "d0", {"revision": 3}))
+    ok(world.apply("put", "sim", A, sim(service_id="erin")))
 
 
 def test_an_imsi_names_one_sim_in_all_operators_until_it_is_retired(world: World) -> None:
