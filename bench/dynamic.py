@@ -40,10 +40,10 @@ def acknowledge(count: int, result: Connection) -> None:
     result.send([one.getsockname()[1] for one in sockets])
     while True:
         for key, _ in selector.select():
-            one = key.fileobj
-            assert isinstance(one, socket.socket)
-            data, source = one.recvfrom(4096)
-            one.sendto(secret.respond(Packet.parse(data), data[0] + 1, b"", False), source)
+            near = key.fileobj
+            assert isinstance(near, socket.socket)
+            data, source = near.recvfrom(4096)
+            near.sendto(secret.respond(Packet.parse(data), data[0] + 1, b"", False), source)
 
 
 async def exchange(ports: list[int], count: int) -> dict[str, float]:

@@ -107,7 +107,7 @@ class Site:
 def run(
     far: FarEnd,
     story: Callable[[Site], Awaitable[Any]],
-    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     **keys: Any,
 ) -> Any:
     async def play() -> Any:
@@ -209,11 +209,12 @@ def test_an_answer_from_another_address_does_not_count() -> None:
     assert run(Elsewhere(), lambda site: site.change()).result == "timeout"
 
 
-def test_a_refused_port_is_an_error_that_says_so() -> None:
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_refused_port_is_an_error_that_says_so(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    reply = run(FarEnd(), lambda site: site.change(), coa_port=port)
+    reply = run(FarEnd(), lambda site: site.change(), coa_port=port, loop=loop)
     assert (reply.result, reply.detail) == ("error", "Connection refused")
 
 
