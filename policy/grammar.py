@@ -138,12 +138,13 @@ def compile_expression(text: str, vocabulary: Vocabulary) -> Expression:
 
 class _Checker:
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
-        self.text = text
+        # To Python these would begin a line, or a column, of their own.
+        self.text = text.replace("\r", " ").replace("\f", " ")
         self.vocabulary = vocabulary
         self.faults: list[Fault] = []
         self.facts: dict[str, Fact] = {}
         self.names: dict[str, Any] = {}
-        self.lines = text.split("\n")
+        self.lines = self.text.split("\n")
 
     def check(self) -> Node | None:
         if len(self.text) > TEXT_CHARACTERS_MAX:

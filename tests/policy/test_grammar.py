@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policy.expression import Expression
@@ -282,6 +282,8 @@ def test_event_data_that_is_absent_or_of_another_type_is_empty(kind: str) -> Non
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60))
 @settings(max_examples=300, deadline=None)
+@example("\r0")
+@example("\f0")
 def test_any_text_is_a_condition_or_a_fault_within_it(text: str) -> None:
     try:
         compile_expression(text, WORDS)
