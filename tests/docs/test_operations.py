@@ -16,7 +16,9 @@ from aaa.radius.reasons import DropReason
 from aaa.server.dynamic import RESULTS
 from aaa.server.metrics import FAMILIES, POOL_EVENTS, POOL_STATES
 from billing_hooks.app import Metrics as HttpMetrics
+from billing_hooks.outlets import Outlets
 from billing_hooks.rpc import RpcClient
+from billing_hooks.tokens import ApiSettings
 from policy.decide import DENIALS
 from tests.e2e.peers import SECRET, RunningServer, nas
 
@@ -89,6 +91,8 @@ def http_families() -> list[tuple[str, str, set[str]]]:
     metrics = HttpMetrics(RpcClient())
     metrics.requests.labels("/v1/sync", "POST", "200").inc()
     metrics.seconds.labels("/v1/sync").observe(0.1)
+    outlets = Outlets(RpcClient(), ApiSettings(), metrics.registry)
+    outlets.webhooks.count("crm")
     found = []
     for family in metrics.registry.collect():
         labels = {name for sample in family.samples for name in sample.labels} - {"le"}
@@ -186,7 +190,7 @@ def test_each_accounting_outcome_is_documented_and_no_other() -> None:
 
 
 def logged() -> dict[str, tuple[set[str], set[str]]]:
-    """Levels and fields of each event that the engine and the writer log or record."""
+    """Levels and fields of each event that the engine and the writer log; those in the store are docs/events.md's."""
     found: dict[str, tuple[set[str], set[str]]] = {}
     for call, level in log_calls(ENGINE):
         name = text(call.args[0])
