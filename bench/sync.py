@@ -109,7 +109,8 @@ def applied(api: Api, lines: Iterable[str], count: int) -> None:
 
 
 def singles(api: Api, first: int, count: int) -> None:
-    """One request each."""
+    """One request each, over a connection that the server has not closed for idling."""
+    api.connection.close()
     for number in range(first, first + count):
         api.send("PATCH", f"/v1/services/u{number:06d}", b'{"revision":3,"add_ons":[]}', "application/json")
 
