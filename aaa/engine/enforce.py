@@ -242,12 +242,14 @@ class Enforcer:
             service = next(iter(store.affected))
             cause = store.affected.pop(service)
             budget -= self.compare_service(service, at, cause or store.cause, True)
-        while self.scans and budget > 0:
+        while self.scans and budget > 0 and not store.crowded:
             budget = self._scan(self.scans[0], at, budget)
         while self.durable:
             self._enqueue(self.durable.popleft())
         budget = self._send(at, budget)
-        return bool(self.replies or store.affected or self.scans or (budget <= 0 and self.turns))
+        # A scan that waits for the disk goes on at the next tick.
+        scans = self.scans and not store.crowded
+        return bool(self.replies or store.affected or scans or (budget <= 0 and self.turns))
 
     def tick(self, at: float) -> bool:
         """As settle(), after what only time brings: retries, Stops that never came, adopted sessions at their pace."""
@@ -332,10 +334,7 @@ class Enforcer:
             return
         desired = self.decisions.of_session(session, at)
         known = session.desired
-        if known is not desired:
-            session.desired = desired
-            if known is None or known.id != desired.id:
-                self.store.touch_session(session, WHOLE)
+        session.desired = desired
         confirmed = session.decision
         open = session.enforcement
         if open is None:
@@ -510,7 +509,6 @@ class Enforcer:
         session.enforcement = enforcement
         self.states["pending"] += 1
         self._mark_diverged(session, session.diverged_at or at)
-        store.touch_session(session, WHOLE)
         store.keep_enforcement(enforcement)
         journal = store.journal
         if not self._owed or self._group != journal.group:
@@ -607,9 +605,9 @@ class Enforcer:
         if not sent:
             del self.in_flight[session.id]
             return False
+        # Not written: after a restart what was sent and not answered is sent again, as what was not sent.
         enforcement.attempts += 1
         self._set_state(enforcement, "sent")
-        self.store.keep_enforcement(enforcement)
         return True
 
     # Answers

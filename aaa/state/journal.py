@@ -72,6 +72,11 @@ class Journal:
             waiter()
 
     @property
+    def open_rows(self) -> int:
+        """Rows in the open group, those that dirty records will add apart."""
+        return self._count
+
+    @property
     def congested(self) -> bool:
         """True while so much is ahead of the disk that nothing more should be read that writes."""
         return self.rows_ahead + self._count > JOURNAL_ROWS_AHEAD_MAX

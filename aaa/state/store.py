@@ -16,7 +16,7 @@ import msgspec
 
 from aaa.credential.identity import NameRules
 from aaa.credential.verifier import Verifier
-from aaa.limits import EVENTS_KEPT_MAX
+from aaa.limits import EVENTS_KEPT_MAX, GROUP_ROWS_AIM
 from aaa.model.enforcement import OPEN, Action, Enforcement, Reply
 from aaa.model.entities import Service
 from aaa.model.events import SERVER, Cause, Event, Timer
@@ -250,6 +250,11 @@ class Store:
                 row = account_row(account)
                 journal.settle(Row.ACCOUNT, Row.ACCOUNT_DELETE, (row[0],), row)
         self.dirty_accounts.clear()
+
+    @property
+    def crowded(self) -> bool:
+        """So much waits for the next group that closing it would hold the loop: what can wait is not to add to it."""
+        return self.journal.open_rows + len(self.dirty_sessions) > GROUP_ROWS_AIM
 
     # What a decision depends on
 
