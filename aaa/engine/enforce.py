@@ -226,11 +226,11 @@ class Enforcer:
         while self.replies and budget > 0:
             self._receive(*self.replies.popleft(), at)
             budget -= OPEN_COST
-        if store.orphaned:
-            orphaned, store.orphaned = store.orphaned, []
-            for session in orphaned:
-                if session.state == ACTIVE:
-                    self.disconnect(session, "its service was deleted", at)
+        while store.orphaned and budget > 0:
+            session = store.orphaned.pop()
+            if session.state == ACTIVE:
+                self.disconnect(session, "its service was deleted", at)
+            budget -= OPEN_COST
         if store.affected_all is not None:
             self.scans.append(Scan(None, store.affected_all, False))
             store.affected_all = None
@@ -249,7 +249,7 @@ class Enforcer:
         budget = self._send(at, budget)
         # A scan that waits for the disk goes on at the next tick.
         scans = self.scans and not store.crowded
-        return bool(self.replies or store.affected or scans or (budget <= 0 and self.turns))
+        return bool(self.replies or store.affected or store.orphaned or scans or (budget <= 0 and self.turns))
 
     def tick(self, at: float) -> bool:
         """As settle(), after what only time brings: retries, Stops that never came, adopted sessions at their pace."""
@@ -343,11 +343,9 @@ class Enforcer:
                     self._converge(session)
                 return
             if confirmed is None and (session.adopted or first):
-                if known is None:
-                    if session.adopted and session.nas.enforce_adopted:
-                        self.adopted.append(session.id)
-                    return
-                if known.id == desired.id:
+                if session.adopted and session.nas.enforce_adopted and (first or known is None):
+                    self.adopted.append(session.id)
+                if known is None or known.id == desired.id:
                     return
         self._pursue(session, desired, at, cause, urgent)
 

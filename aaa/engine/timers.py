@@ -63,6 +63,8 @@ class Timers:
         """All moments between the two are in the heap."""
         self._pass_no = 0
         """The next service of the pass under way; -1: none is."""
+        self._policy = decisions.policy
+        """Whose reminders the passes look for."""
         self._pass_until = 0.0
         self._pass_at = 0.0
 
@@ -118,7 +120,12 @@ class Timers:
         """Go on with the pass over all services, and look at those that have changed."""
         store = self.store
         if not self._passed:
+            # Nothing was ever told: what comes from now on is, also while nothing runs.
             self._passed = at
+            self._keep((at, 0, "", 0.0))
+        if self._policy is not self.decisions.policy:
+            self._policy = self.decisions.policy
+            self._pass_no = 0
         if self._pass_no < 0 and at >= self._pass_at:
             self._pass_no = 0
         if self._pass_no == 0:
@@ -194,8 +201,12 @@ class Timers:
                 data = {"expires_at": when + lead_s, "lead_s": lead_s, "moment": name}
                 store.emit("service.expiring", body.id, at, data, service)
         if due > self.told:
-            self.told = due
-            store.journal.append(Row.META, (TOLD, msgspec.json.encode(due).decode()))
+            self._keep(due)
+
+    def _keep(self, told: tuple[float, int, str, float]) -> None:
+        """All moments up to this one were told."""
+        self.told = told
+        self.store.journal.append(Row.META, (TOLD, msgspec.json.encode(told).decode()))
 
 
 def moment_of(value: Scalar | None) -> float | None:

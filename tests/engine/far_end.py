@@ -103,9 +103,12 @@ class FarEnd:
 class Field(Site):
     """A site on a disk, with sessions and a far end. Time is `now`, and passes when told."""
 
-    def __init__(self, db: Any = None, escalate: Any = "disconnect", policy: Policy | None = None) -> None:
+    def __init__(
+        self, db: Any = None, escalate: Any = "disconnect", policy: Policy | None = None, nases: Any = None
+    ) -> None:
         self.db = database() if db is None else db
         self.policy = policy
+        self.nases = nases or {}
         super().__init__()
         self.escalate = escalate
         self.now = AT
@@ -118,6 +121,8 @@ class Field(Site):
         load(self.store, self.db, AT)
         for nas in self.store.nases.values():
             nas.passwords = self.store.index_of("password", nas.operator)
+            for name, value in self.nases.items():
+                setattr(nas, name, value)
         self.disk = Disk(self.store, self.db)
         self.build(self.policy)
         self.far = FarEnd()
@@ -133,11 +138,11 @@ class Field(Site):
         if loaded:
             self.enforcer.resume()
 
-    def restart(self, durable: bool = True) -> Field:
-        """What a new process makes of the disk; durable False: what was not flushed is lost."""
+    def restart(self, durable: bool = True, nases: Any = None) -> Field:
+        """What a new process makes of the disk; durable False: what was not flushed is lost. nases: how all are set."""
         if durable:
             self.disk.settle()
-        field = Field(self.db, self.escalate, self.policy)
+        field = Field(self.db, self.escalate, self.policy, nases)
         field.now, field.revision = self.now, self.revision
         field.settle()
         return field

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aaa.limits import ENFORCE_STOP_GRACE_S, GROUP_ROWS_AIM
+from aaa.limits import ENFORCE_STOP_GRACE_S
 from aaa.model.accounting import Status
 from aaa.model.enforcement import Reply
 from aaa.model.events import Cause
@@ -499,6 +499,22 @@ def test_adopted_sessions_are_enforced_slowly_where_the_nas_is_configured_so() -
     for _ in range(100):
         it.settle(0.1)
     assert len(it.far.sent) == 30
+
+
+def test_adopted_sessions_are_enforced_on_after_a_restart() -> None:
+    it = field()
+    nas = it.nas()
+    for number in range(3):
+        it.service(f"u{number}")
+        key = b"%d" % number
+        it.report(Status.INTERIM, key, nas=nas, user_name=b"u%d" % number, session_time_s=60, calling_station=key)
+    it.settle()
+    it = it.restart()
+    assert it.far.sent == []
+    it = it.restart(nases={"enforce_adopted": True})
+    for _ in range(10):
+        it.settle(0.1)
+    assert len(it.far.sent) == 3
 
 
 # Asked for

@@ -150,6 +150,21 @@ def test_what_expires_while_nothing_runs_is_told_at_the_start_and_once() -> None
     assert len(it.events("service.expired")) == 2
 
 
+def test_the_first_expiry_ever_is_told_though_nothing_ran_then() -> None:
+    it = field(expires_at=AT + 1000.0)
+    it.now += 5000
+    it = it.restart()
+    assert len(it.events("service.expired")) == 1
+
+
+def test_a_reminder_of_a_new_policy_is_in_time() -> None:
+    it = field(expires_at=AT + DAY + 100.0)
+    it.settle(1)
+    it.decisions.use(compile_texts({"test.toml": REMINDERS}))
+    it.settle(99)
+    assert [event.data["template"] for event in it.events("notification")] == ["last-day"]
+
+
 REMINDERS = """
 [facts.due_at]
 type = "moment"
