@@ -29,6 +29,8 @@ class FarEngine:
         self.calls: list[tuple[str, Actor, Any]] = []
         self.hold: asyncio.Event | None = None
         """When set: sync answers wait for it, as for a disk."""
+        self.keyed: list[tuple[str, bytes]] = []
+        """Keys and digests that calls bore."""
         self.reload_errors: list[str] = []
         self.events: list[Event] = []
         self.told = asyncio.Event()
@@ -42,6 +44,8 @@ class FarEngine:
 
     def handle(self, call: Call) -> Any:
         args = msgspec.msgpack.decode(call.args)
+        if call.key:
+            self.keyed.append((call.key, call.digest))
         if call.method != "sync":
             self.calls.append((call.method, call.actor, args))
         method: Callable[[Actor, Any], Any] | None = getattr(self, f"answer_{call.method}", None)
