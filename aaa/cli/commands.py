@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from aaa.cli.backup import backup, restore
+from aaa.cli.coa_test import coa_test
 from aaa.cli.demo import demo
 from aaa.cli.door import Door, Refused, api_command, find_config
 from aaa.cli.drift import drift
@@ -206,6 +207,7 @@ for group in (subscriber_group, service_group, plan_group, nas_group, session_gr
 cli.add_command(drift)
 cli.add_command(auth_test)
 cli.add_command(acct_test)
+cli.add_command(coa_test)
 cli.add_command(trace)
 cli.add_command(top)
 cli.add_command(import_group)
