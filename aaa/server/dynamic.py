@@ -24,6 +24,7 @@ import asyncio_dgram
 from asyncio_dgram.aio import DatagramClient, Protocol
 
 from aaa.dictionary import Dictionary
+from aaa.engine.facts import epoch
 from aaa.limits import (
     DYNAMIC_CHANGES_MAX,
     DYNAMIC_IDLE_S,
@@ -36,7 +37,7 @@ from aaa.limits import (
 from aaa.mapping.change import TIMEOUT_NONE_S, Change, compare
 from aaa.mapping.families import FAMILIES, RenderOptions
 from aaa.model.enforcement import Action, Difference, Reply
-from aaa.model.records import ACTIVE, DecisionRecord, NasRecord, SessionRecord
+from aaa.model.records import ACTIVE, NEVER, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.client import Code, Dropped, Schedule
 from aaa.radius.clients import MA_OFF, Client, Clients
 from aaa.radius.dynamic import (
@@ -311,16 +312,13 @@ class Job:
         return b"".join(self.sets[0][1].values()) + rest
 
     def remaining_s(self, at: float) -> int:
-        """Seconds that the session has left; at least 1, because 0 is "never" to some boxes."""
-        whole = self.change.session_timeout_s
-        if not whole:
-            return TIMEOUT_NONE_S
-        began = self.session.started_at or self.session.authorised_at or at
-        return min(max(1, int(began + whole - at)), TIMEOUT_NONE_S)
-
-    def last_attributes(self) -> bytes:
-        """What the request in flight carries, or the one that is just over."""
-        return (b"".join(self.sets[0][1].values()) if self.sets else b"") + self.told.get(self.packet, b"")
+        """Seconds that the session has left, also by its service's end; at least 1: some boxes take 0 for "never"."""
+        session, whole = self.session, self.change.session_timeout_s
+        began = session.started_at or session.authorised_at or at
+        ends_at = began + whole if whole else NEVER
+        if session.service is not None:
+            ends_at = min(ends_at, end_of(session.service))
+        return int(min(max(1.0, ends_at - at), TIMEOUT_NONE_S))
 
     def next_step(self, finished: Finished) -> bool:
         """Whether another exchange follows: the next packet, or the same with other keys."""
@@ -623,6 +621,12 @@ def facts_of(session: SessionRecord) -> Iterator[tuple[str, bytes]]:
         yield "Calling-Station-Id", attribute(31, session.calling_station)
     if session.nas_port_id:
         yield "NAS-Port-Id", attribute(87, session.nas_port_id)
+
+
+def end_of(service: ServiceRecord) -> float:
+    """When time alone ends a service: its expiry and grace are over."""
+    expires_at = epoch(service.body.expires_at)
+    return NEVER if expires_at is None else max(expires_at, epoch(service.body.grace_until) or 0.0)
 
 
 def is_unambiguous(session: SessionRecord, keys: dict[str, bytes]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from aaa.dictionary import load
 from aaa.limits import DYNAMIC_IDLE_S, DYNAMIC_REFUSED_S
 from aaa.mapping.families import RenderOptions, options_from
 from aaa.model.enforcement import Reply
+from aaa.model.entities import Service
 from aaa.model.records import ACTIVE, DecisionRecord, Live, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.client import Schedule
 from aaa.radius.clients import Clients
@@ -357,6 +359,24 @@ def test_session_timeout_is_what_is_left_of_it() -> None:
         return [packet.get_integer(27) for packet in site.far.seen]
 
     assert run(FarEnd(), story) == [3000, 1]
+
+
+def test_session_timeout_does_not_go_beyond_the_end_of_the_service() -> None:
+    limited, open_ended = (
+        DecisionRecord(Decision(grant=True, reason="granted", rate=SLOW.body.rate, session_timeout_s=timeout), number)
+        for number, timeout in ((3, 3600), (4, None))
+    )
+
+    async def story(site: Site) -> list[int | None]:
+        site.network.wall = lambda: 1_000_000.0
+        session = site.session(started_at=1_000_000.0)
+        session.service = ServiceRecord.__new__(ServiceRecord)
+        session.service.body = Service(1, "s", "p", expires_at=1_000_100.0, grace_until=1_000_300.0)
+        for before, after in ((SLOW, limited), (limited, open_ended)):
+            await site.reply(partial(site.network.change, session, before, after))
+        return [packet.get_integer(27) for packet in site.far.seen]
+
+    assert run(FarEnd(), story) == [300, 300]
 
 
 # Pace
