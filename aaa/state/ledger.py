@@ -1,9 +1,9 @@
 """Balances: what a service's cycle offers, what was charged, and what is told when it runs out.
 
 A service has an account when its plan has a quota or tiers. Its own is opened when it is first charged, with what the
-service used in the running cycle until then; so nothing needs to be written for a service that never used anything,
-unless what it leaves rolls over. A
-shared one (of a subscriber or a group) is there as long as a service draws from it, because every member adds to it.
+service used in the running cycle until then; so nothing needs to be written for one that never used anything, unless
+what it leaves rolls over. A shared one (of a subscriber or a group) is there as long as a service draws from it,
+because every member adds to it.
 
 Reports only move `charged_octets` (aaa/state/sessions.py). The buckets are settled before anything changes them: a
 bucket that is added, changed or over, the turn of the cycle. So the result does not depend on when it is settled. The
@@ -188,7 +188,8 @@ def with_allowances(account: Account, buckets: Buckets) -> Buckets:
 
 
 def keep(store: Store, account: Account, state: State) -> None:
-    """Make a state the account's."""
+    """Make a state the account's. Where more changes than that the buckets know of usage, decisions look again."""
+    left = account.left_octets - (account.charged_octets - account.settled_octets)
     account.cycle_starts_at, account.cycle_ends_at = state.starts_at, state.ends_at
     account.charged_octets = account.settled_octets = state.charged
     account.buckets = state.buckets
@@ -198,10 +199,11 @@ def keep(store: Store, account: Account, state: State) -> None:
     account.offers = store.offers.number
     if state.turned:
         account.told = ()
-        account.exhausted = False
         account.bought = 0
-        account.alarm = 0
-        affect_members(store, account)
+    if state.turned or account.left_octets:
+        account.exhausted = False
+    if state.turned or account.left_octets != max(0, left):
+        revise_members(store, account)
     set_mark(account)
     store.touch_account(account)
 
@@ -248,7 +250,9 @@ def open_account(store: Store, service: ServiceRecord, at: float, silent: bool =
     account = Account("service", str(service.no))
     account.members.append(service)
     service.account = account
-    keep(store, account, opening_state(store, service, at))
+    state = opening_state(store, service, at)
+    account.left_octets = quota.left_octets(state.buckets)
+    keep(store, account, state)
     if silent:
         hush(account)
     return account
@@ -335,8 +339,11 @@ def join(store: Store, service: ServiceRecord, kind: str, key: str, at: float, b
                 used += old.used
         buckets = quota.place(buckets, Bucket(bucket.kind, bucket.id, octets, ends_at, used))
     account.charged_octets += brought.charged
+    account.settled_octets += brought.charged
     account.known = (*account.known, *brought.known)[-TOP_UPS_KNOWN_MAX:]
     put_buckets(store, account, quota.end(buckets, at))
+    # What was charged has moved, and with it the marks that decisions end at.
+    revise_members(store, account)
     hush(account)
 
 
@@ -361,7 +368,9 @@ def part(store: Store, service: ServiceRecord, at: float) -> State | None:
     mine = tuple(bucket for bucket in account.buckets if bucket.kind != "top_up" and bucket.id == service.body.id)
     charged = sum([bucket.used for bucket in mine])
     account.charged_octets -= charged
+    account.settled_octets -= charged
     put_buckets(store, account, tuple(bucket for bucket in account.buckets if bucket not in mine))
+    revise_members(store, account)
     tell(store, account, account.members[0], at)
     return State(state.starts_at, state.ends_at, charged, mine, False)
 
@@ -384,21 +393,16 @@ def leave(store: Store, service: ServiceRecord, at: float) -> None:
 
 
 def put_buckets(store: Store, account: Account, buckets: Buckets) -> None:
-    """Other buckets hold from now on; the account is settled. Decisions of its members look again."""
+    """Other buckets hold from now on; the account is settled."""
     state = State(account.cycle_starts_at, account.cycle_ends_at, account.charged_octets, buckets, False)
     keep(store, account, state)
-    if account.left_octets:
-        account.exhausted = False
-        set_mark(account)
-    for member in account.members:
-        member.version += 1
-    affect_members(store, account)
 
 
-def affect_members(store: Store, account: Account) -> None:
-    """Live sessions of all who draw from an account may be due for another decision."""
+def revise_members(store: Store, account: Account) -> None:
+    """All who draw from an account may be due for another decision."""
+    account.alarm = 0
     for member in account.members:
-        store.affect(member)
+        store.revise(member)
 
 
 def sound(store: Store, account: Account) -> None:

@@ -469,6 +469,24 @@ def test_other_group_is_another_balance(world):
     assert set(world.store.accounts) == {"group/default/family", "group/default/club"}
 
 
+def test_members_are_decided_about_anew_when_another_ones_plan_offers_more(world):
+    family(world)
+    capped(world, "larger", quota={"shared": "subscriber"})
+    world.apply("patch", "service", "fibre", {"plan_id": "larger"}, revision=2)
+    world.report(START, b"m", user=b"mobile")
+    use(world, 40 * GB, name="fibre")
+    assert told(world)[-1] == "quota.exhausted"
+    mobile = world.store.services["mobile"]
+    capped(world, "larger", revision=2, quota={"octets": 25 * GB, "shared": "subscriber"})
+    version = mobile.version
+    world.store.affected.clear()
+    use(world, GB, name="fibre")
+    assert (mobile.version > version, mobile in world.store.affected) == (True, True)
+    assert left(world, name="mobile") == 4 * GB
+    use(world, 4 * GB, name="fibre")
+    assert told(world) == ["quota.exhausted"], "there was something to use up again"
+
+
 def test_session_of_another_member_is_looked_at_when_its_decision_ends(world):
     family(world)
     fibre, mobile = world.store.services["fibre"], world.store.services["mobile"]
