@@ -135,6 +135,11 @@ def _body(facts: Facts, policy: Policy, steps: list[TraceStep] | None) -> Decisi
         free = any(entry.zero_rated for entry in entries)
         if steps is not None:
             steps += [TraceStep("schedule", _window_facts(entry), _entry_effect(entry)) for entry in entries]
+            steps += [
+                TraceStep("schedule", f'no policy file has window "{entry.window}"', "nothing")
+                for entry in plan.schedule
+                if isinstance(entry.window, str) and entry.window not in policy.windows
+            ]
 
     # Volume
     reason, message = "granted", ""

@@ -70,8 +70,9 @@ def check(config: str | None, as_json: bool) -> None:
     found: Sequence[Problem] = ()
     errors: Sequence[Problem] = ()
     try:
-        settings = prepare(path).config
-        found = settings.warnings
+        prepared = prepare(path)
+        settings = prepared.config
+        found = (*settings.warnings, *prepared.policy.warnings)
         assert settings.store.key is not None
         if why := wrong_key(settings.store.path, Sealer(settings.store.key.reveal())):
             errors = (settings.report.problem(("store", "key"), why),)

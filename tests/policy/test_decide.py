@@ -123,6 +123,7 @@ def test_a_window_that_no_file_names_is_never_open() -> None:
     plan = replace(PLAN, schedule=(ScheduleEntry("gone", rate=SLOW),))
     assert decide(facts(plan)).rate == FAST
     assert decide(facts(plan)).valid_until is None
+    assert decide(facts(plan)).trace[-1].facts == 'no policy file has window "gone"'
 
 
 # Volume
