@@ -187,8 +187,11 @@ def with_allowances(account: Account, buckets: Buckets) -> Buckets:
 # Changes
 
 
-def keep(store: Store, account: Account, state: State) -> None:
-    """Make a state the account's. Where more changes than that the buckets know of usage, decisions look again."""
+def keep(store: Store, account: Account, state: State, moved: bool = False) -> None:
+    """Make a state the account's. Where more changes than that the buckets know of usage, decisions look again.
+
+    moved: what was charged is another's now, and with it the marks at which decisions end.
+    """
     left = account.left_octets - (account.charged_octets - account.settled_octets)
     account.cycle_starts_at, account.cycle_ends_at = state.starts_at, state.ends_at
     account.charged_octets = account.settled_octets = state.charged
@@ -202,7 +205,7 @@ def keep(store: Store, account: Account, state: State) -> None:
         account.bought = 0
     if state.turned or account.left_octets:
         account.exhausted = False
-    if state.turned or account.left_octets != max(0, left):
+    if state.turned or moved or account.left_octets != max(0, left):
         revise_members(store, account)
     set_mark(account)
     store.touch_account(account)
@@ -216,6 +219,9 @@ def refresh(store: Store, account: Account, at: float) -> None:
 
 def settle(store: Store, account: Account, at: float) -> None:
     """As refresh(), and the buckets know of all that was charged."""
+    is_settled = account.charged_octets == account.settled_octets
+    if is_settled and at < account.changes_at and account.offers == store.offers.number:
+        return
     keep(store, account, state_at(store, account, at))
 
 
@@ -341,9 +347,7 @@ def join(store: Store, service: ServiceRecord, kind: str, key: str, at: float, b
     account.charged_octets += brought.charged
     account.settled_octets += brought.charged
     account.known = (*account.known, *brought.known)[-TOP_UPS_KNOWN_MAX:]
-    put_buckets(store, account, quota.end(buckets, at))
-    # What was charged has moved, and with it the marks that decisions end at.
-    revise_members(store, account)
+    put_buckets(store, account, quota.end(buckets, at), moved=True)
     hush(account)
 
 
@@ -369,8 +373,7 @@ def part(store: Store, service: ServiceRecord, at: float) -> State | None:
     charged = sum([bucket.used for bucket in mine])
     account.charged_octets -= charged
     account.settled_octets -= charged
-    put_buckets(store, account, tuple(bucket for bucket in account.buckets if bucket not in mine))
-    revise_members(store, account)
+    put_buckets(store, account, tuple(bucket for bucket in account.buckets if bucket not in mine), moved=True)
     tell(store, account, account.members[0], at)
     return State(state.starts_at, state.ends_at, charged, mine, False)
 
@@ -392,10 +395,10 @@ def leave(store: Store, service: ServiceRecord, at: float) -> None:
     tell(store, account, account.members[0], at)
 
 
-def put_buckets(store: Store, account: Account, buckets: Buckets) -> None:
+def put_buckets(store: Store, account: Account, buckets: Buckets, moved: bool = False) -> None:
     """Other buckets hold from now on; the account is settled."""
     state = State(account.cycle_starts_at, account.cycle_ends_at, account.charged_octets, buckets, False)
-    keep(store, account, state)
+    keep(store, account, state, moved)
 
 
 def revise_members(store: Store, account: Account) -> None:
