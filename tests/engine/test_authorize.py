@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from aaa.config import Pool
+from aaa.config.policy import compile_texts
 from aaa.credential.identity import NameRules
 from aaa.engine.liveness import Liveness
 from aaa.limits import SESSION_KEPT_AFTER_END_S
@@ -464,3 +465,68 @@ def test_what_was_decided_in_the_future_does_not_hold_after_the_clock_was_set_ba
     assert result(site.login(at=2 * DAY)) == Cause.DENIED
     watch.tick(AT)
     assert result(site.login()) == Cause.NONE
+
+
+# Close to a limit
+
+
+def capped(site: Site, used: int, **plan: Any) -> None:
+    """Alice on a plan of 8 Mbit/s down and none up that blocks at 100 MB, with so much used."""
+    rate = {"down_bps": 8_000_000, "up_bps": 0}
+    site.service(plan={"rate": rate, "quota": {"octets": 100_000_000}, "on_exhausted": ["block"], **plan})
+    site.report(Status.START)
+    site.report(Status.INTERIM, at=300.0, session_time_s=300, input_octets=0, output_octets=used)
+
+
+@pytest.mark.parametrize(
+    ("used", "interim_s"), [(0, 300), (1_000_000, 99), (99_900_000, 60)], ids=["unused", "a while", "the NAS's least"]
+)
+def test_a_login_reports_no_later_than_it_could_reach_the_limit(used: int, interim_s: int) -> None:
+    site = Site(interim_interval_s=300)
+    capped(site, used)
+    assert site.login(at=301.0, nas=site.nas(interim_minimum_s=60)).interim_interval_s == interim_s
+
+
+def test_a_login_far_from_the_limit_reports_as_ever() -> None:
+    site = Site(interim_interval_s=60)
+    capped(site, 1_000_000)
+    assert site.login(at=301.0).interim_interval_s == 60
+
+
+# By place
+
+ABROAD = """
+[[rule]]
+name = "abroad"
+when = 'session.nas.name == "far" and session.called_station_id == "lobby"'
+then = { rate_max = "1M/1M" }
+
+[[rule]]
+name = "closed"
+when = 'session.nas.port == "7"'
+then = { deny = "Not from here" }
+"""
+
+
+def test_a_login_is_decided_by_where_it_comes_from_and_its_session_as_well() -> None:
+    site = Site()
+    site.build(compile_texts({"test.toml": ABROAD}))
+    site.service(plan={"rate": {"down_bps": 8_000_000, "up_bps": 8_000_000}})
+    near, far = site.nas("near"), site.nas("far")
+    assert rate_of(site.login(nas=near)) == 8_000_000
+    outcome = site.login(nas=far, called_station=b"lobby")
+    assert rate_of(outcome) == 1_000_000
+    refused = site.login(nas=near, nas_port_id=b"7")
+    assert (result(refused), refused.message) == (Cause.DENIED, "Not from here")
+    # Accounting does not say where it was called; the login did.
+    site.report(Status.START, nas=far, token_session=outcome.session_id, token_service=1)
+    session = far.sessions[b"one"]
+    assert site.decisions.of_session(session, AT) is outcome.decision
+
+
+def rate_of(outcome: Outcome) -> int:
+    """Down rate of an accept."""
+    decision = outcome.decision
+    assert decision is not None
+    assert decision.body.rate is not None
+    return decision.body.rate.down_bps
