@@ -119,7 +119,8 @@ def _differences(before: Any, after: Any) -> Iterator[str]:
         return
     for name in dict.fromkeys([*before, *after]):
         if before.get(name) != after.get(name) and name != "revision":
-            yield f"{name}: {show(before.get(name)) or '–'} → {show(after.get(name)) or '–'}"
+            # What has its default is left out of an entity's JSON.
+            yield f"{name}: {show(before.get(name, '(default)'))} → {show(after.get(name, '(default)'))}"
 
 
 @click.group("webhook")

@@ -239,7 +239,7 @@ def durable_events(store: Store, after: int, limit: int) -> tuple[list[Event], b
             found.append(event)
     else:
         # All of memory is younger: fine where it begins with the next number.
-        complete = not store.events or store.events[0].seq <= after + 1 or store.durable_event <= after
+        complete = store.durable_event <= after or (bool(store.events) and store.events[0].seq <= after + 1)
     found.reverse()
     return (found[:limit], True) if complete else ([], False)
 

@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from aaa.cli.commands import cli
 from tests.e2e.peers import TOKEN, RunningServer, free_port, nas
 from tests.e2e.test_billing import NAS_ADDRESS, RATE, FarNas, Reply, ask, token_entry
 
@@ -547,6 +549,37 @@ def test_usage_is_summed_over_ended_and_running_sessions(server: RunningServer) 
     ]
     assert ask(server, "GET", path, token=SCOPED).body["items"] == []
     assert ask(server, "GET", "/v1/usage").status == 422
+
+
+# On the command line
+
+
+def aaa(server: RunningServer, *arguments: str, exit_code: int = 0, **environment: str) -> str:
+    given = {"AAA_URL": server.url, "AAA_TOKEN": TOKEN} | environment
+    result = CliRunner().invoke(cli, list(arguments), env=given)
+    assert result.exit_code == exit_code, (result.output, result.exception)
+    return result.stdout
+
+
+def test_commands_show_events_audit_and_webhooks(server: RunningServer, far_end: FarEnd) -> None:
+    server.service("shown")
+    ask(server, "POST", "/v1/services/shown/state", {"state": "suspended", "revision": 2}, X_Correlation_Id="t-1")
+    told = [json.loads(line) for line in aaa(server, "events", "--service", "shown", "--json").splitlines()]
+    assert [event["type"] for event in told] == ["service.created", "service.state_changed"]
+    assert "service.state_changed" in aaa(server, "events", "--after", str(told[0]["seq"]), "--service", "shown")
+    assert "(t-1)" in aaa(server, "events", "--subscriber", "shown", "--last", "1")
+    aaa(server, "events", "--type", "service.craeted", exit_code=1)
+    table = aaa(server, "audit", "--service", "shown")
+    assert "state: (default) → suspended" in " ".join(table.split())
+    assert json.loads(aaa(server, "audit", "--verify", "--json"))["whole"]
+    assert json.loads(aaa(server, "webhook", "list", "--json"))[0]["name"] == "crm"
+    assert "crm" in aaa(server, "webhook", "list")
+    assert "crm: taken, status 200" in aaa(server, "webhook", "test", "crm")
+    far_end.status = 500
+    assert not json.loads(aaa(server, "webhook", "test", "crm", "--json", exit_code=1))["delivered"]
+    far_end.status = 200
+    assert json.loads(aaa(server, "webhook", "dead-letters", "crm", "--json")) == []
+    assert "0 dead letters on their way" in aaa(server, "webhook", "replay", "crm")
 
 
 # HTTPS
