@@ -23,6 +23,7 @@ lint: build
 
 bench: build peers
 	$(BIN)/python -m bench.run $(BENCH_OPTIONS)
+	$(BIN)/python -m bench.sync
 
 # Seconds for each of the eight harnesses; hours are welcome.
 FUZZ_SECONDS ?= 20

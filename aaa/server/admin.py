@@ -122,7 +122,7 @@ class Admin:
             looked += 1
             if looked % ADMIN_SLICE_COUNT == 0:
                 await asyncio.sleep(0)
-            if not name.startswith(prefix):
+            if no <= after or name is None or not name.startswith(prefix):
                 continue
             view = self._view(actor, kind, name)
             if view is None or not all(getattr_or_item(view, field) == value for field, value in wanted.items()):
@@ -132,18 +132,21 @@ class Admin:
                 return reply(200, {"items": items, "next": str(no)})
         return reply(200, {"items": items, "next": None})
 
-    def _numbered(self, kind: str, after: int) -> Iterator[tuple[int, str]]:
-        """(number, id) of every entity of a kind above `after`, while others come and go."""
+    def _numbered(self, kind: str, after: int) -> Iterator[tuple[int, str | None]]:
+        """(number, id) of entities of a kind by ascending number, while others come and go; None: no such entity.
+
+        Also of some that are not above `after`: the caller passes them in its slices.
+        """
         store = self._store
         if kind == "service":
             for no in range(after + 1, store.last_no + 1):
                 service = store.services_by_no.get(no)
-                if service is not None:
-                    yield no, service.body.id
+                yield no, None if service is None else service.body.id
             return
-        records: dict[str, Any] = store.plans if kind == "plan" else store.subscribers
         # Numbers grow, and a record keeps its place until it is deleted.
-        yield from [(record.no, name) for name, record in records.items() if record.no > after]
+        records: list[Any] = list((store.plans if kind == "plan" else store.subscribers).values())
+        for record in records:
+            yield record.no, record.body.id
 
     # Sessions
 

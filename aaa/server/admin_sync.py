@@ -84,7 +84,7 @@ class Kept(Struct):
 class Scope(Struct, forbid_unknown_fields=False):
     """What a wait for the network covers."""
 
-    ids: list[int] = []
+    ids: set[int] = set()
     """Enforcements."""
     services: set[str] = set()
     subscribers: set[str] = set()
@@ -121,11 +121,14 @@ class Sync:
         at = time.time()
         before = store.last_enforcement
         results = []
+        gone: dict[int, str] = {}
         store.cause = cause = Cause(actor.name, actor.correlation_id)
         try:
             for operation in operations:
                 for mark in self.marks:
                     mark(operation)
+                if watches and operation.op == "delete" and operation.kind == "service":
+                    gone |= self._sessions_of(operation.id)
                 result = self.refuse_attributes(operation) or apply_operation(store, operation, actor.operator, at)
                 store.cause = cause
                 results.append(result)
@@ -141,7 +144,8 @@ class Sync:
         for number in server.enforcer.since(before):
             enforcement = server.enforcer.get(number)
             if enforcement is not None:
-                followed.setdefault(enforcement.service_id, []).append(number)
+                name = gone.get(enforcement.session_id, enforcement.service_id)
+                followed.setdefault(name, []).append(number)
         results = [
             msgspec.structs.replace(result, enforcements=tuple(followed.get(result.id, ())))
             if result.kind in ("service", "credentials")
@@ -149,6 +153,12 @@ class Sync:
             for result in results
         ]
         return RESULTS_ENCODER.encode({"results": results, "after": before})
+
+    def _sessions_of(self, name: str) -> dict[int, str]:
+        """A service's live sessions, by id, with the service's own: after a deletion nothing leads to it."""
+        service = self._store.services.get(name)
+        live = None if service is None else service.live
+        return {} if live is None else {session.id: name for session in live.sessions}
 
     def settle(self, at: float) -> None:
         """After a batch of commands: automations, then the live sessions that it concerns."""
@@ -259,7 +269,7 @@ class Sync:
         body = msgspec.json.decode(answer.body)
         scope = Scope(after=body.pop("after"), timeout_s=args.get("timeout_s", 0.0))
         for operation, result in zip(operations, body["results"], strict=True):
-            scope.ids += result.get("enforcements", ())
+            scope.ids.update(result.get("enforcements", ()))
             if result["status"] in ("applied", "stale"):
                 named = {"plan": scope.plans, "subscriber": scope.subscribers}.get(operation.kind, scope.services)
                 named.add(operation.id)
@@ -315,7 +325,8 @@ class Sync:
             seen.update(enforcer.open_of(service))
         for number in sorted(seen):
             enforcement = enforcer.get(number)
-            if enforcement is not None and actor.operator in (None, enforcement.operator):
+            # Those named are the caller's: they came as results of its operations.
+            if enforcement is not None and (number in scope.ids or actor.operator in (None, enforcement.operator)):
                 yield number
 
     def _within(self, scope: Scope, service_id: str) -> bool:

@@ -294,6 +294,15 @@ def test_a_sync_waits_for_a_plan_and_a_subscriber(
     assert sorted(receipt["service_id"] for receipt in enforced["receipts"]) == [first, second]
 
 
+def test_a_deletion_waits_for_the_end_of_its_sessions(
+    billing: RunningServer, far: FarNas, online: Callable[[str], str]
+) -> None:
+    name = online("deleted")
+    answer = ask(billing, "DELETE", f"/v1/services/{name}?revision=2&wait=enforced")
+    assert [(receipt["action"], receipt["result"]) for receipt in answer.body["receipts"]] == [("disconnect", "ack")]
+    assert far.codes(name) == [DISCONNECT_REQUEST]
+
+
 def test_reauthorize_and_disconnect_wait_too(
     billing: RunningServer, far: FarNas, online: Callable[[str], str]
 ) -> None:
