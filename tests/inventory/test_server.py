@@ -152,6 +152,20 @@ def test_reservations_are_unique_under_concurrency(site: Site) -> None:
     assert site.ask("POST", "/v1/number-ranges/many/reserve", {"ttl_s": 0})[1]["field"] == "$.ttl_s"
 
 
+def test_a_reservation_ends_by_itself_and_is_told(site: Site) -> None:
+    assert site.ask("POST", "/v1/number-ranges", {"id": "short", "first": "80000", "last": "80000"})[0] == 200
+    assert site.ask("POST", "/v1/number-ranges/short/reserve", {"ttl_s": 1})[0] == 200
+    code, problem = site.ask("POST", "/v1/number-ranges/short/reserve")
+    assert (code, problem["error"]) == (409, "exhausted")
+    after, types = 0, []
+    while ("number.available", "80000") not in types:
+        page = site.ask("GET", f"/v1/events?after={after}&wait=20&limit=1000")[1]
+        assert page["items"], "nothing was told for 20 s"
+        types += [(event["type"], event["subject"]) for event in page["items"]]
+        after = page["items"][-1]["seq"]
+    assert site.ask("POST", "/v1/number-ranges/short/reserve")[1]["msisdn"] == "80000"
+
+
 def test_only_who_keeps_keys_may_push_them(site: Site) -> None:
     path, without = "/v1/sims/8900400000000000001", {"revision": 1, "imsi": "001010000000400"}
     for role in ("reader", "support"):
