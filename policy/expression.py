@@ -50,29 +50,25 @@ class Node:
         return make_function("f, e", self.code, self.names)
 
     def time_edge(self, f: Facts, e: Any) -> float:
-        """A moment after f.now before which time alone cannot change the value; inf: never."""
+        """A moment after f.now before which time alone cannot change the value, at this usage or any above; inf: never."""
         if not self.timed:
             return inf
-        return self._edge(f, e, [(child, child.time_edge) for child in self.children])
+        # What usage may yet change decides nothing: a window is waited for though the volume beside it is not used up.
+        edges = [(child.time_edge(f, e), child) for child in self.children]
+        deciding = [edge for edge, child in edges if not child.metered and self._decides(child, f, e)]
+        return max(deciding) if deciding else min(edge for edge, _ in edges)
 
     def usage_edge(self, f: Facts, e: Any) -> float:
-        """Likewise a usage above f.quota.used."""
+        """A usage above f.quota.used below which usage cannot change the value at this moment; inf: none does."""
         if not self.metered:
             return inf
-        return self._edge(f, e, [(child, child.usage_edge) for child in self.children])
+        edges = [(child.usage_edge(f, e), child) for child in self.children]
+        deciding = [edge for edge, child in edges if self._decides(child, f, e)]
+        return max(deciding) if deciding else min(edge for edge, _ in edges)
 
-    def _edge(self, f: Facts, e: Any, parts: list[tuple[Node, Callable[[Facts, Any], float]]]) -> float:
-        if self.op == "not":
-            return parts[0][1](f, e)
-        # A true `and` holds until its first part ends, a false one at least until its last false part does.
-        deciding = self.op == "or"
-        first, last = inf, -inf
-        for child, edge in parts:
-            if child.test(f, e) == deciding:
-                last = max(last, edge(f, e))
-            else:
-                first = min(first, edge(f, e))
-        return first if last == -inf else last
+    def _decides(self, child: Node, f: Facts, e: Any) -> bool:
+        """Whether the value is the child's, whatever the others are: a false part of `and`, a true one of `or`."""
+        return self.op != "not" and child.test(f, e) == (self.op == "or")
 
     def explain(self, f: Facts, e: Any) -> list[str]:
         """Names of what makes the value what it is, in order."""
