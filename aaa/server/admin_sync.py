@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 OPERATIONS_DECODER = msgspec.msgpack.Decoder(list[Operation])
 RESULTS_ENCODER = msgspec.json.Encoder()
+RECEIPTS_SLICE_COUNT = 100
+"""Receipts shown between two looks at the packets; about 0.4 ms."""
 POLL_S = 0.005
 """How often a wait looks whether a walk over all services has come to its end."""
 SHAPES: dict[str, type[Any]] = {"plan": Plan, "subscriber": Subscriber, "service": Service}
@@ -298,7 +300,7 @@ class Sync:
                 watch.cancel()
         finally:
             self._waiting -= 1
-        return self._outcome(actor, scope, numbers, compared)
+        return await self._outcome(scope, numbers, compared)
 
     async def _compared(self, deadline: float) -> bool:
         """Wait until every live session that the changes so far concern was compared; False: the time is over."""
@@ -347,24 +349,41 @@ class Sync:
             if subscriber is not None:
                 yield from subscriber.services
 
-    def _outcome(self, actor: Actor, scope: Scope, numbers: list[int], compared: bool) -> dict[str, Any]:
-        enforcer = self._server.enforcer
-        found = [enforcement for number in numbers if (enforcement := enforcer.get(number)) is not None]
-        pending = [enforcement.id for enforcement in found if enforcement.state in OPEN]
-        counts: dict[str, int] = {}
-        for enforcement in found:
-            counts[enforcement.state] = counts.get(enforcement.state, 0) + 1
+    async def _outcome(self, scope: Scope, numbers: list[int], compared: bool) -> dict[str, Any]:
         at = time.time()
-        diverges = any(
-            session.service is not None and self._within(scope, session.service.body.id)
-            for session in enforcer.diverged.values()
-        )
+        pending: list[int] = []
+        counts: dict[str, int] = {}
+        receipts: list[dict[str, Any]] = []
+        for looked, number in enumerate(numbers):
+            if looked % RECEIPTS_SLICE_COUNT == RECEIPTS_SLICE_COUNT - 1:
+                await asyncio.sleep(0)
+            enforcement = self._server.enforcer.get(number)
+            if enforcement is None:
+                continue
+            counts[enforcement.state] = counts.get(enforcement.state, 0) + 1
+            if enforcement.state in OPEN:
+                pending.append(number)
+            if len(receipts) < ENFORCED_RECEIPTS_MAX:
+                receipts.append(views.receipt_view(enforcement, at))
+        followed = compared and not pending and "failed" not in counts
         return {
-            "converged": compared and not pending and not diverges and "failed" not in counts,
-            "receipts": [views.receipt_view(enforcement, at) for enforcement in found[:ENFORCED_RECEIPTS_MAX]],
+            "converged": followed and not await self._diverges(scope),
+            "receipts": receipts,
             "pending": pending[:ENFORCED_RECEIPTS_MAX],
             "counts": counts,
         }
+
+    async def _diverges(self, scope: Scope) -> bool:
+        """Whether a session within the scope does not run under what was decided."""
+        if not scope.plans:
+            lives = [service.live for service in self._services(scope)]
+            return any(session.diverged_at for live in lives if live is not None for session in live.sessions)
+        for looked, session in enumerate(list(self._server.enforcer.diverged.values())):
+            if looked % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
+                await asyncio.sleep(0)
+            if session.diverged_at and session.service is not None and self._within(scope, session.service.body.id):
+                return True
+        return False
 
     # Sessions
 
@@ -415,7 +434,7 @@ class Sync:
 class Snapshot:
     """One snapshot under way."""
 
-    __slots__ = ("absent", "actor", "busy", "dry_run", "heard_at", "kinds", "last_no", "seen", "subscribers")
+    __slots__ = ("absent", "actor", "busy", "dry_run", "free", "heard_at", "kinds", "last_no", "seen", "subscribers")
 
     def __init__(self, actor: Actor, kinds: list[str], dry_run: bool, last_no: int) -> None:
         self.actor = actor
@@ -428,6 +447,8 @@ class Snapshot:
         """How many there are within its scope."""
         self.absent: list[str] = []
         """Subscribers."""
+        self.free: list[str] = []
+        """Those of them that have no services."""
         self.heard_at = time.monotonic()
         self.busy = False
 
@@ -574,6 +595,8 @@ class Snapshots:
             snapshot.subscribers += 1
             if record.no <= snapshot.last_no and not snapshot.seen[record.no]:
                 snapshot.absent.append(name)
+                if not record.services:
+                    snapshot.free.append(name)
         return reply(200, {})
 
     async def end(self, actor: Actor, args: dict[str, Any]) -> Answer:
@@ -593,7 +616,6 @@ class Snapshots:
             kinds["service"] = {"absent": len(services)}
         if "subscriber" in snapshot.kinds:
             kinds["subscriber"] = {"absent": len(snapshot.absent)}
-        free = [name for name in snapshot.absent if (owner := store.subscribers.get(name)) and not owner.services]
         if "plan" in snapshot.kinds and actor.operator is None:
             plans = [
                 name
@@ -605,7 +627,7 @@ class Snapshots:
         for kind, names in (("subscriber", snapshot.absent), ("plan", plans)):
             extra += [f"{kind}/{name}" for name in names[: SNAPSHOT_LISTED_MAX - len(extra)]]
         answer: dict[str, Any] = {"kinds": kinds, "extra": extra}
-        shares = ((len(services), living, "service"), (len(free), snapshot.subscribers, "subscriber"))
+        shares = ((len(services), living, "service"), (len(snapshot.free), snapshot.subscribers, "subscriber"))
         for count, of, kind in shares:
             if count > args["share"] * of and not snapshot.dry_run:
                 answer["refused"] = (
@@ -617,7 +639,7 @@ class Snapshots:
             kinds["service"]["ended"] = await self._end_all(snapshot, self._terminations(services))
         if snapshot.absent:
             # Services terminated just now stay, and their subscribers with them.
-            ended = await self._end_all(snapshot, self._deletions(free))
+            ended = await self._end_all(snapshot, self._deletions(snapshot.free))
             kinds["subscriber"] |= {"ended": ended, "kept": len(snapshot.absent) - ended}
         return reply(200, answer)
 
