@@ -169,6 +169,7 @@ _TYPES: Final = (
         " it.", (
         _field("automation", str, "name of the automation, or plan:ID"),
         _maybe("template", str, "name of the text to send"),
+        _maybe("key", str, "the same where the same is told again: send it once"),
         _maybe("text", str, "the text itself"),
     ), open=True),
     EventType("session.started", "session", "The first report of a session has come.", (
@@ -224,9 +225,14 @@ _TYPES: Final = (
         _field("depth", int, "how many led to it"),
         _field("event_type", str, "what it would have run on"),
     )),
-    EventType("webhook.call", SERVICE, "An automation calls a webhook; delivered to that webhook only.", (
+    EventType("webhook.call", SERVICE, "An automation calls a webhook; delivered to that webhook only. `event_data` is"
+        " the data of the event that it ran on.", (
         _field("webhook", str, "name of the [[webhook]] entry"),
         _field("automation", str, "name of the automation"),
+        _field("key", str, "the same where the same is told again"),
+        _field("event_seq", int, "number of the event that it ran on"),
+        _field("event_type", str, "its type"),
+        _field("event_subject", str, "its subject"),
     ), open=True),
     EventType("webhook.test", "webhook", "Somebody asked for a delivery to see that it works; to that webhook only.", (
         _field("webhook", str, "name of the [[webhook]] entry"),

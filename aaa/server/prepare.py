@@ -11,10 +11,12 @@ from aaa import config as configuration
 from aaa import dictionary as dictionaries
 from aaa.config import Config
 from aaa.config.policy import load_policy
+from aaa.config.read import suggest
 from aaa.dictionary import Dictionary
 from aaa.errors import AaaError, ConfigError, Problem
 from aaa.mapping import families
 from aaa.state.pools import Pools
+from policy.automation import CallWebhook
 from policy.rules import Policy
 
 
@@ -27,6 +29,20 @@ class Prepared:
     options: dict[str, families.RenderOptions]
     """By name of [[nas]]."""
     policy: Policy
+
+
+def unknown_webhooks(policy: Policy, config: Config) -> list[Problem]:
+    """Automations that would call nobody."""
+    known = [webhook.name for webhook in config.webhook]
+    problems = []
+    for automation in policy.automations:
+        file, _, line = automation.place.rpartition(":")
+        for effect in automation.effects:
+            if isinstance(effect, CallWebhook) and effect.name not in known:
+                message = f'no [[webhook]] is called "{effect.name}"{suggest(effect.name, known)}'
+                number = int(line) if line.isdigit() else 0
+                problems.append(Problem(file, number, f"automation.{automation.name}.do.webhook", message))
+    return problems
 
 
 def prepare(path: str | os.PathLike[str]) -> Prepared:
@@ -44,6 +60,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
             problems += [report.problem(("nas", number, "options"), line) for line in str(error).splitlines()]
     try:
         policy = load_policy(Path(config.policy.dir) if config.policy.dir is not None else None, config.policy.zone)
+        problems += unknown_webhooks(policy, config)
     except ConfigError as error:
         problems += error.problems
     try:

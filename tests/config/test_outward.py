@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 
 from aaa.config import Config, parse
 from aaa.errors import ConfigError
+from aaa.server.prepare import prepare
 
 BASE = f'[store]\nkey = "{"01" * 32}"\n'
 WEBHOOK = '[[webhook]]\nname = "crm"\nurl = "https://crm.example/hooks"\nsecret = "0123456789abcdef"\n'
@@ -146,3 +147,20 @@ def test_a_certificate_is_taken_with_absolute_paths(pair: Path) -> None:
 def test_what_is_wrong_with_a_certificate_is_named(pair: Path, text: str, message: str) -> None:
     found = problems(text, pair)
     assert any(message in problem for problem in found), found
+
+
+def test_an_automation_that_calls_an_unknown_webhook_is_named_at_its_line(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    rule = '[[automation]]\nname = "tell"\non = "quota.exhausted"\ndo = [{ webhook = "cmr" }]\n'
+    (tmp_path / "policy/10.toml").write_text(f"# nothing\n{rule}")
+    nas = '[[nas]]\nname = "n"\naddress = "127.0.0.1"\nsecret = "0123456789abcdef"\n'
+    file = tmp_path / "aaa.toml"
+    file.write_text(f'{BASE}[server]\ndata_dir = "data"\n[policy]\ndir = "policy"\n{nas}{WEBHOOK}')
+    with pytest.raises(ConfigError) as caught:
+        prepare(file)
+    (problem,) = caught.value.problems
+    assert str(problem).endswith(
+        '10.toml:2: automation.tell.do.webhook: no [[webhook]] is called "cmr"; did you mean "crm"?'
+    )
+    (tmp_path / "policy/10.toml").write_text(rule.replace("cmr", "crm"))
+    assert prepare(file).policy.automations

@@ -36,6 +36,15 @@ STRIPE = "whsec_0123456789abcdef0123456789"
 SCOPED = "scoped-token-0123456789"
 
 
+AUTOMATION = """
+[[automation]]
+name = "tell-the-crm"
+on = "hold.added"
+when = 'event.data.cause == "call"'
+do = [{ webhook = "crm" }]
+"""
+
+
 class FarEnd:
     """A billing system that takes events; what it says to each is the test's."""
 
@@ -106,6 +115,9 @@ retry_first = "20ms"
 retry_max = "50ms"
 attempts = 100
 
+[policy]
+dir = "policy"
+
 [[payment]]
 name = "shop"
 secret = "{STRIPE}"
@@ -118,6 +130,8 @@ wait = "10s"
 def server(tmp_path_factory: pytest.TempPathFactory, coa: int, far_end: FarEnd) -> Iterator[RunningServer]:
     nases = nas("local", "127.0.0.1") + nas("far", NAS_ADDRESS, family="mikrotik", coa_port=coa)
     directory = tmp_path_factory.mktemp("outlets")
+    (directory / "policy").mkdir()
+    (directory / "policy/10.toml").write_text(AUTOMATION)
     server = RunningServer(directory, nases, radius="reject_delay = 0", extra=sections(far_end))
     server.plan("home-50", rate=RATE)
     yield server
@@ -280,15 +294,35 @@ def test_no_event_is_skipped_when_the_whole_server_is_killed(server: RunningServ
     far_end.wait_for(lambda taken: any(event["subject"] == "before-kill" for _, event in taken))
 
 
+def test_an_automation_calls_the_webhook_that_it_names(server: RunningServer, far_end: FarEnd) -> None:
+    server.service("called")
+    body = {"kind": "restrict", "cause": "call"}
+    ask(server, "POST", "/v1/services/called/holds", body, X_Correlation_Id="ticket-call")
+    calls: list[dict[str, Any]] = []
+
+    def called(taken: list[tuple[str, dict[str, Any]]]) -> bool:
+        calls[:] = [event for _, event in taken if event["type"] == "webhook.call"]
+        return bool(calls)
+
+    far_end.wait_for(called)
+    (call,) = calls
+    assert (call["service_id"], call["actor"], call["correlation_id"]) == (
+        "called",
+        "automation:tell-the-crm",
+        "ticket-call",
+    )
+    assert (call["data"]["event_type"], call["data"]["event_data"]["cause"]) == ("hold.added", "call")
+
+
 def test_a_reload_changes_webhooks(server: RunningServer, far_end: FarEnd) -> None:
-    changed = sections(far_end).replace('"hold.*", ', "").replace('name = "crm"', 'name = "ledger"')
-    server.configure(extra=changed)
+    another = f'[[webhook]]\nname = "ledger"\nurl = "{far_end.url}"\nsecret = "{KEY}"\n'
+    server.configure(extra=sections(far_end).replace('"hold.*", ', "") + another)
     assert "webhook" in server.reload()["changed"]
-    shown = lambda: [hook["name"] for hook in server.api("GET", "/v1/webhooks")["items"]]  # noqa: E731
-    server.wait_until(lambda: shown() == ["ledger"])
+    shown = lambda: [(hook["name"], len(hook["events"])) for hook in server.api("GET", "/v1/webhooks")["items"]]  # noqa: E731
+    server.wait_until(lambda: shown() == [("crm", 2), ("ledger", 1)])
     server.configure(extra=sections(far_end))
     server.reload()
-    server.wait_until(lambda: shown() == ["crm"])
+    server.wait_until(lambda: shown() == [("crm", 3)])
 
 
 # Payments
