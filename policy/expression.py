@@ -50,7 +50,7 @@ class Node:
         return make_function("f, e", self.code, self.names)
 
     def time_edge(self, f: Facts, e: Any) -> float:
-        """A moment after f.now before which time alone cannot change the value, at this usage or any above; inf: never."""
+        """A moment after f.now before which time alone cannot change the value, at this usage or above."""
         if not self.timed:
             return inf
         # What usage may yet change decides nothing: a window is waited for though the volume beside it is not used up.

@@ -161,6 +161,16 @@ def test_time_and_usage_bounds_hold_together() -> None:
     assert decide(later(facts, 100.0), policy).valid_below_octets == 500
 
 
+def test_a_window_is_waited_for_where_usage_may_matter_in_it() -> None:
+    rule = "[[rule]]\nname = 'r'\nwhen = 'now within window(\"night\") and quota.used >= 500'\nthen = { deny = 'x' }"
+    policy = compile_texts({"p.toml": BASE + rule})
+    noon = 1_780_315_200.0
+    facts = Facts(now=noon, plan=Plan(revision=1, quota=Quota(octets=1000)), quota=QuotaFacts(1000, 10, 990))
+    decision = decide(facts, policy)
+    assert (decision.valid_below_octets, decision.valid_until) == (None, noon + 10 * 3600)
+    assert decide(later(facts, noon + 10 * 3600), policy).valid_below_octets == 500
+
+
 def test_what_changes_nothing_ends_nothing() -> None:
     same = Plan(revision=1, quota=Quota(octets=100), on_exhausted=("notify",))
     facts = Facts(
