@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from aaa.engine.addresses import PENDING_S, Addresses
 from aaa.engine.authorize import AccessSettings
-from aaa.limits import LIVENESS_SLICE_COUNT
+from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, LIVENESS_SLICE_COUNT
 from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
 from aaa.state.sessions import CAUSE_LOST_CARRIER, close_some, end_session
 from aaa.state.store import Store
@@ -34,6 +34,10 @@ class Liveness:
         self.kept_after_end_s = kept_after_end_s
         self.waiting: list[int] = []
         """Session ids still to be looked at in this round."""
+        self.left = 0
+        """Of them, those that are to be looked at in this tick."""
+        self.is_going_on = False
+        """go_on() is wanted."""
         self.ticked_at = 0.0
         self.stale_closed = 0
         self.use(settings, nas_silence_s)
@@ -43,8 +47,8 @@ class Liveness:
         self.settings = settings
         self.nas_silence_s = nas_silence_s
 
-    def tick(self, at: float) -> None:
-        """One slice. at: epoch seconds."""
+    def tick(self, at: float) -> bool:
+        """One slice. at: epoch seconds. True: go_on() is to be called from now on, until it says no."""
         if at < self.ticked_at:
             # The clock was set back: what was decided at a moment still to come does not hold.
             self.store.policy_version.number += 1
@@ -52,13 +56,24 @@ class Liveness:
         if not self.waiting:
             self.waiting = list(self.store.sessions)
             self.look_at_nases(at)
-        for _ in range(min(LIVENESS_SLICE_COUNT, len(self.waiting))):
+        self.addresses.expire(at)
+        self.left = min(LIVENESS_SLICE_COUNT, len(self.waiting))
+        was_going_on = self.is_going_on
+        return self.go_on(at) and not was_going_on
+
+    def go_on(self, at: float) -> bool:
+        """A part of the slice: to close a session costs much more than to look at one. True: there is more of it."""
+        ended = self.store.ended
+        while self.left and len(ended) < CLOSED_AT_ONCE_COUNT_MAX:
+            self.left -= 1
             session = self.store.sessions.get(self.waiting.pop())
             if session is not None:
                 self.look_at(session, at)
-        close_some(self.store, LIVENESS_SLICE_COUNT)
+        if self.store.closing and not ended:
+            close_some(self.store, CLOSED_AT_ONCE_COUNT_MAX)
         self.addresses.settle(at)
-        self.addresses.expire(at)
+        self.is_going_on = self.left > 0 or bool(self.store.closing)
+        return self.is_going_on
 
     def look_at(self, session: SessionRecord, at: float) -> None:
         """Close a silent session, drop a reservation nobody used, move a long ended session to the history."""

@@ -380,11 +380,18 @@ class Server:
             self.disconnect_displaced()
         live = sum(nas.live_count for nas in self.store.nases.values())
         self.authorizer.is_full = live >= self.prepared.config.server.sessions_max
-        self.liveness.tick(at)
+        if self.liveness.tick(at):
+            asyncio.get_running_loop().call_soon(self.look_on)
         self.retention.tick(at)
         self.expire_numbers()
         self.store.journal.flush()
         self.log.tick()
+
+    def look_on(self) -> None:
+        """The next part of a slice of sessions, after the packets that wait."""
+        if self.liveness.go_on(time.time()) and not self.stopping.is_set():
+            asyncio.get_running_loop().call_soon(self.look_on)
+        self.store.journal.flush()
 
     def expire_numbers(self) -> None:
         """Reservations and quarantines whose time is over, a slice between packet batches."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, Status
 from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
 from aaa.state.sessions import CAUSE_LOST_CARRIER, CAUSE_NAS_REBOOT, LATE_S, WRAP, close_some, end_session
@@ -461,7 +462,7 @@ def test_large_nas_is_closed_in_slices_also_over_a_restart(world):
     for number in range(600):
         world.report(START, key=b"%d" % number, user=b"")
     world.report(ON, key=b"", at=100)
-    assert world.nas().live_count == 600 - 256
+    assert world.nas().live_count == 600 - CLOSED_AT_ONCE_COUNT_MAX
     again = world.restart()
     while close_some(again.store, 100):
         pass
