@@ -472,6 +472,30 @@ def test_a_cut_connection_ends_nothing(small: RunningServer) -> None:
     assert "terminated" not in states(small).values()
 
 
+def test_what_is_pushed_meanwhile_is_not_absent(small: RunningServer) -> None:
+    host, _, port = small.url.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    kinds = "?kinds=service&share=1"
+    # Enough lines for a call to the engine, so that they are taken while the request is still open.
+    body = ndjson(*[truth("a", state="restricted")[-1]] * 20)
+    rest = ndjson({"end": True, "count": 20})
+    connection.putrequest("POST", "/v1/snapshot" + kinds)
+    length = str(len(body) + len(rest))
+    for name, value in (("Authorization", f"Bearer {TOKEN}"), *NDJSON.items(), ("Content-Length", length)):
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    small.wait_until(lambda: states(small)["a"] == "restricted")
+    busy = ask(small, "POST", "/v1/snapshot" + kinds, {"entities": []})
+    assert (busy.status, busy.body["error"]) == (409, "in_progress")
+    small.sync({"op": "tag", "kind": "service", "id": "b", "value": {"add": ["seen"]}})
+    small.put("service", "new", subscriber_id="a", plan_id="home-50")
+    connection.send(rest)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    assert answer["extra"] == ["service/c"]
+    assert states(small) == {"a": "restricted", "b": "active", "c": "terminated", "new": "active"}
+
+
 def test_what_is_invalid_is_not_absent(small: RunningServer) -> None:
     lines = [*truth("a", "b"), entity("subscriber", "c"), entity("service", "c", colour="red")]
     answer = ask(small, "POST", "/v1/snapshot", {"entities": lines})
