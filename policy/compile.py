@@ -193,7 +193,7 @@ def _rule(spec: RuleSpec, vocabulary: Vocabulary, findings: list[Finding]) -> Ru
         findings.append(Finding((*spec.where, "then"), "changes nothing; give at least one effect"))
     if condition is None:
         return None
-    return Rule(spec.name, condition, then, spec.operators, condition.test, summary(then), spec.place)
+    return Rule(spec.name, condition, then, condition.test, spec.operators, summary(then), spec.place)
 
 
 def summary(then: Effects) -> str:

@@ -50,10 +50,10 @@ class Rule(Struct, frozen=True, gc=False):
     name: str
     when: Expression
     then: Effects
+    test: Callable[[Facts, Any], bool]
+    """The condition itself, at its fastest."""
     operators: tuple[str, ...] = ()
     """Only for subscribers of these; empty: all."""
-    test: Callable[[Facts, Any], bool] = bool  # type: ignore[assignment]
-    """The condition itself, at its fastest."""
     summary: str = ""
     """Its effects in words, for the trace."""
     place: str = ""
