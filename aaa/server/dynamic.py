@@ -320,6 +320,10 @@ class Job:
             ends_at = min(ends_at, end_of(session.service))
         return int(min(max(1.0, ends_at - at), TIMEOUT_NONE_S))
 
+    def last_attributes(self) -> bytes:
+        """What the request in flight carries, or the one that is just over; for who looks on."""
+        return (b"".join(self.sets[0][1].values()) if self.sets else b"") + self.told.get(self.packet, b"")
+
     def next_step(self, finished: Finished) -> bool:
         """Whether another exchange follows: the next packet, or the same with other keys."""
         if finished.result == "ack":
