@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -35,7 +36,7 @@ def read_struct(cls: type[StructT], data: object, path: Path, report: Report) ->
         wanted = f"[{path[0]}]" if len(path) == 1 else f"[[{path[0]}]]"
         report.error(path, f"is not a table; write {wanted} and its keys below it")
         return None
-    fields = {field.name: field for field in msgspec.structs.fields(cls)}
+    fields = _fields(cls)
     for key in data:
         if key not in fields:
             report.error((*path, key), f"unknown key{suggest(key, fields)}")
@@ -53,6 +54,11 @@ def read_struct(cls: type[StructT], data: object, path: Path, report: Report) ->
             report.error((*path, name), str(error))
             complete = complete and not field.required
     return cls(**values) if complete else None
+
+
+@cache
+def _fields(cls: type[Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(cls)}
 
 
 def read_value(kind: Any, value: object) -> Any:
