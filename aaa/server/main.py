@@ -124,6 +124,8 @@ class Server:
         self.store_lock = lock.take(config.store.path)
         self.store.names = name_rules(config)
         self.store.interim_interval_s = int(config.radius.interim_interval)
+        # Cycles of what is loaded turn in the policy's time zone.
+        self.store.policy, self.store.zone = prepared.policy, prepared.policy.zone
         self.load_seconds = load_store(self.store, config.store.path)
         self.clients = Clients(config.nas, config.radius.unknown_sources)
         self.postures = b""
