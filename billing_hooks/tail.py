@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from aaa.limits import EVENTS_SCAN_COUNT, EVENTS_TAIL_COUNT, EVENTS_TAIL_WAIT_S, EVENTS_TAILED_MAX
+from aaa.limits import EVENTS_SCAN_COUNT, EVENTS_SCAN_S, EVENTS_TAIL_COUNT, EVENTS_TAIL_WAIT_S, EVENTS_TAILED_MAX
 from aaa.model.event_types import EVENT_TYPES, matches
 from aaa.model.events import Cause, Event
 from aaa.model.operations import Actor
@@ -243,11 +243,19 @@ class Feed:
         return found, max(after, self.durable)
 
     async def newest(self, count: int, wanted: Wanted) -> list[Told]:
-        """The newest `count` that are wanted, oldest first, from the store."""
+        """The newest `count` that are wanted, oldest first, from the store; where none is near, fewer."""
         condition, values = wanted.condition()
-        query = f"SELECT {COLUMNS} FROM event WHERE seq <= ? AND {condition} ORDER BY seq DESC LIMIT ?"
-        rows = await self._history.rows(query, [self.durable, *values, count])
-        return [told for told in map(told_of_row, reversed(rows)) if wanted.takes(told)]
+        query = f"SELECT {COLUMNS} FROM event WHERE seq <= ? AND seq > ? AND {condition} ORDER BY seq DESC LIMIT ?"
+        clock = asyncio.get_running_loop().time
+        end = clock() + EVENTS_SCAN_S
+        found: list[Told] = []
+        upto = self.durable
+        while upto > 0 and len(found) < count and clock() < end:
+            least = 0 if wanted.service is not None else max(0, upto - EVENTS_SCAN_COUNT)
+            rows = await self._history.rows(query, [upto, least, *values, count - len(found)])
+            found += map(told_of_row, rows)
+            upto = least
+        return found[::-1]
 
     async def numbered(self, numbers: Iterable[int]) -> list[Told]:
         """Those of these numbers that are still kept, in order."""

@@ -215,7 +215,11 @@ class Courier:
             0, moment(at), "webhook.test", self.settings.name, self.settings.operator or "", "", "", actor, "",
             {"webhook": self.settings.name},
         )  # fmt: skip
-        async with self._client() as client:
+        try:
+            client = self._client()
+        except OSError as error:
+            return Outcome(f"{self.settings.ca}: {error}"[:WEBHOOK_ERROR_CHARACTERS_MAX])
+        async with client:
             return await self._post(client, f"test_{uuid.uuid4().hex}", msgspec.json.encode(view))
 
     # Work

@@ -56,7 +56,7 @@ def _pages(door: Door, query: dict[str, str | None], after: int | None, last: in
     while True:
         page = door.ask("GET", "/v1/events", after=after, limit=1000, **query)
         yield page
-        if page["next"] <= after or len(page["items"]) == 0:
+        if page["next"] <= after:
             return
         after = page["next"]
 

@@ -197,7 +197,9 @@ def test_a_look_through_many_events_goes_on_in_parts(run: Run, monkeypatch: pyte
     run(work)
 
 
-def test_the_newest_are_asked_for_by_their_count(run: Run) -> None:
+def test_the_newest_are_asked_for_by_their_count(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "EVENTS_SCAN_COUNT", 2)
+
     async def work(world: World) -> None:
         for number in range(6):
             world.engine.tell("nas.up" if number % 2 else "nas.down", "n")

@@ -123,6 +123,12 @@ name = "shop"
 secret = "{STRIPE}"
 restore = ["dunning*"]
 wait = "10s"
+
+[[payment]]
+name = "brand-a"
+secret = "{STRIPE}"
+operator = "brand-a"
+restore = ["*"]
 """
 
 
@@ -328,13 +334,21 @@ def test_a_reload_changes_webhooks(server: RunningServer, far_end: FarEnd) -> No
 # Payments
 
 
-def stripe(server: RunningServer, body: Any, *, key: str = STRIPE, at: float | None = None, extra: str = "") -> Reply:
+def stripe(
+    server: RunningServer,
+    body: Any,
+    *,
+    key: str = STRIPE,
+    at: float | None = None,
+    extra: str = "",
+    name: str = "shop",
+) -> Reply:
     """POST as Stripe signs: HMAC-SHA256 over "timestamp.body" under the endpoint's secret, in hex."""
     octets = body if isinstance(body, bytes) else json.dumps(body).encode()
     moment = int(time.time() if at is None else at)
     digest = hmac.new(key.encode(), str(moment).encode() + b"." + octets, hashlib.sha256).hexdigest()
     header = f"t={moment},v1={digest}{extra}"
-    return ask(server, "POST", "/v1/payments/shop", octets, token="", Stripe_Signature=header)
+    return ask(server, "POST", f"/v1/payments/{name}", octets, token="", Stripe_Signature=header)
 
 
 def invoice(event_id: str, kind: str = "invoice.paid", **members: Any) -> dict[str, Any]:
@@ -414,6 +428,18 @@ def test_octets_bought_are_added_once_whatever_events_tell_of_them(server: Runni
     same = invoice("evt_6", "checkout.session.completed", metadata=metadata, **checkout)
     assert not stripe(server, same).body["services"][0]["topped_up"]
     assert server.api("GET", "/v1/services/buyer/balance")["octets"] == 6000
+
+
+def test_a_payment_hook_of_one_operator_restores_nobody_else(server: RunningServer) -> None:
+    server.service("brand-payer", operator="brand-a")
+    server.service("foreign-payer")
+    for name in ("brand-payer", "foreign-payer"):
+        hold(server, name, "other")
+    foreign = invoice("evt_11", metadata={"service_id": "foreign-payer"})
+    assert stripe(server, foreign, name="brand-a").body["status"] == "unmatched"
+    assert server.status("foreign-payer")["state"] == "restricted"
+    own = stripe(server, invoice("evt_12", metadata={"subscriber_id": "brand-payer"}), name="brand-a").body
+    assert (own["status"], own["services"][0]["lifted"]) == ("restored", ["other"])
 
 
 def test_a_failed_payment_is_an_event_and_lifts_nothing(server: RunningServer) -> None:
