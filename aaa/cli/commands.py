@@ -93,7 +93,8 @@ def check(config: str | None, as_json: bool) -> None:
 
 
 def _finding(problem: Any) -> dict[str, Any]:
-    return {"file": problem.file, "line": problem.line, "key": problem.key, "message": problem.message}
+    fields: dict[str, Any] = problem._asdict()
+    return fields
 
 
 @cli.command()

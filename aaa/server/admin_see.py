@@ -21,6 +21,7 @@ from aaa.radius.clients import COUNTERS
 from aaa.radius.reasons import DropReason
 from aaa.server import views
 from aaa.server.answers import missing, refused, reply
+from aaa.server.prepare import check_policy
 from aaa.server.preview import Preview, TooLarge
 from aaa.server.trace import CODES, Tap, Wanted
 from policy.model import Decision, SessionFacts
@@ -67,6 +68,8 @@ class See:
                 zone = self._server.prepared.config.policy.zone
                 # Off the loop: a large policy takes longer than the packets may wait.
                 policy = await asyncio.to_thread(compile_texts, args["files"], zone)
+                if problems := check_policy(policy, self._server.prepared.dictionary):
+                    raise ConfigError(problems)
             operations = msgspec.convert(args.get("operations") or [], list[Operation])
             preview = Preview(self._server, policy, operations, actor, time.time())
             await preview.run()

@@ -60,6 +60,7 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
             problems += [report.problem(("nas", number, "options"), line) for line in str(error).splitlines()]
     try:
         policy = load_policy(Path(config.policy.dir) if config.policy.dir is not None else None, config.policy.zone)
+        problems += check_policy(policy, dictionary)
         problems += unknown_webhooks(policy, config)
     except ConfigError as error:
         problems += error.problems
@@ -70,3 +71,16 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
     if problems:
         raise ConfigError(problems)
     return Prepared(config, dictionary, options, policy)
+
+
+def check_policy(policy: Policy, dictionary: Dictionary) -> list[Problem]:
+    """Reply attributes of a policy that could never be sent, at the rule or plan that names them."""
+    problems: list[Problem] = []
+    for rule in policy.rules:
+        file, _, line = rule.place.rpartition(":")
+        found = families.check_attributes(rule.then.attributes, dictionary)
+        problems += [Problem(file, int(line), f"rule.{rule.name}.then", problem) for problem in found]
+    for plan in policy.plans:
+        found = families.check_attributes(plan.attributes, dictionary)
+        problems += [Problem("[policy]", 0, f"plan.{plan.id}", problem) for problem in found]
+    return problems

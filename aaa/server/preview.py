@@ -192,12 +192,17 @@ class Scratch:
             named = (operation.value or {}).get("subscriber_id")
             subscriber = service.subscriber if service is not None else real.subscribers.get(str(named))
         if subscriber is not None:
-            self.take_subscriber(subscriber)
+            groups = (operation.value or {}).get("groups") if operation.kind == "subscriber" else None
+            self.take_subscriber(subscriber, groups)
 
-    def take_subscriber(self, real: SubscriberRecord) -> None:
-        """Copy a subscriber with its services, and whoever draws from a balance with one of them."""
+    def take_subscriber(self, real: SubscriberRecord, groups: Sequence[str] | None = None) -> None:
+        """Copy a subscriber with its services, and who shares a balance with one of them, or will in these groups."""
         store = self.store
         waiting = [real]
+        for names in (groups, real.body.groups):
+            account = self.real.accounts.get(f"group/{real.body.operator}/{names[0]}") if names else None
+            if account is not None:
+                waiting += [member.subscriber for member in account.members]
         while waiting:
             owner = waiting.pop()
             if owner.body.id in store.subscribers:

@@ -165,6 +165,21 @@ def test_check_prints_every_error_with_its_line(tmp_path: Path) -> None:
     assert {2, 5} <= {error["line"] for error in found["errors"]}
 
 
+def test_check_finds_what_is_wrong_in_the_policy_at_its_place(tmp_path: Path) -> None:
+    assert CliRunner().invoke(cli, ["init", str(tmp_path / "site")]).exit_code == 0
+    config = tmp_path / "site/aaa.toml"
+    (tmp_path / "policy").mkdir()
+    rule = tmp_path / "policy/a.toml"
+    without = re.sub(r"^\[policy\]\n(?:[^\[].*\n|\n)*", "", config.read_text(), flags=re.MULTILINE)
+    config.write_text(without + f'\n[policy]\ndir = "{rule.parent}"\n')
+    rule.write_text('[[rule]]\nname = "a"\nwhen = "service.sate == 1"\nthen = { deny = "x" }\n')
+    result = CliRunner().invoke(cli, ["check", "-c", str(config)])
+    assert (result.exit_code, f"{rule}:3:" in result.stderr) == (1, True), result.output
+    rule.write_text('[[rule]]\nname = "a"\nthen = { attributes = [{ name = "Filtre-Id", value = "x" }] }\n')
+    result = CliRunner().invoke(cli, ["check", "-c", str(config)])
+    assert (result.exit_code, f"{rule}:" in result.stderr, "did you mean Filter-Id" in result.stderr) == (1, True, True)
+
+
 def test_check_finds_a_store_that_was_sealed_with_another_key(tmp_path: Path) -> None:
     assert CliRunner().invoke(cli, ["init", str(tmp_path / "site")]).exit_code == 0
     config = tmp_path / "site/aaa.toml"
