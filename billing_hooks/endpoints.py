@@ -138,7 +138,8 @@ def drop_empty(query: Struct) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(query).items() if value is not None}
 
 
-def _moment(text: str | None, name: str) -> float | None:
+def read_moment(text: str | None, name: str) -> float | None:
+    """Epoch seconds of a query parameter. Raises ProblemError naming it."""
     try:
         return None if text is None else schema.parse_moment(text)
     except (ValueError, OverflowError):
@@ -252,7 +253,7 @@ def ask(method: str) -> Handler:
     async def handle(context: Context) -> Response[bytes]:
         args: dict[str, Any] = context.path | drop_empty(context.query)
         if isinstance(args.get("at"), str):
-            args["at"] = _moment(args["at"], "at")
+            args["at"] = read_moment(args["at"], "at")
         return await context.ask(method, args)
 
     return handle

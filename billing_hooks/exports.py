@@ -20,11 +20,11 @@ from litestar.response import Response, Stream
 from msgspec import Meta, Struct
 
 from aaa.limits import EVENTS_SCAN_COUNT, EXPORT_COUNT_MAX, EXPORT_SLICE_COUNT, HTTP_LIST_COUNT_MAX
-from billing_hooks.endpoints import JSON, NDJSON, Context, Endpoint, refuse
+from billing_hooks.endpoints import JSON, NDJSON, Context, Endpoint, read_moment, refuse
 from billing_hooks.feed import Seq, gone
 from billing_hooks.history import History
 from billing_hooks.problems import ProblemError
-from billing_hooks.schema import Usage, parse_moment
+from billing_hooks.schema import Usage
 from billing_hooks.tail import Gone, moment
 from billing_hooks.tokens import PUSHERS
 
@@ -246,17 +246,10 @@ def to_csv(rows: Iterable[Iterable[Any]]) -> bytes:
 # Usage
 
 
-def _moment(text: str | None, name: str) -> float | None:
-    try:
-        return None if text is None else parse_moment(text)
-    except (ValueError, OverflowError):
-        raise ProblemError("invalid", "not a moment; write 2026-05-01T12:00:00Z or epoch seconds", name) from None
-
-
 async def export_usage(context: Context) -> Response[Any]:
     """One service, or all."""
     query = context.query
-    since, until = _moment(query.since, "from"), _moment(query.until, "to")
+    since, until = read_moment(query.since, "from"), read_moment(query.until, "to")
     if since is not None and until is not None and since >= until:
         raise ProblemError("invalid", "ends before it begins", "to")
     if query.service is not None:

@@ -723,8 +723,10 @@ def test_https_with_client_certificates_reloads_its_certificate_and_keeps_connec
         assert serial_of(again.secure) == second_serial
         old = ssl.create_default_context(cafile=str(ca))
         old.load_cert_chain(*map(str, client))
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
-        old.minimum_version = ssl.TLSVersion.TLSv1
+        with pytest.warns(DeprecationWarning):
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.warns(DeprecationWarning):
+            old.minimum_version = ssl.TLSVersion.TLSv1
         with pytest.raises((ssl.SSLError, ConnectionError)):
             server.connect(old)
         for connection in (open_connection, fresh, again):
