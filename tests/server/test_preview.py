@@ -160,7 +160,8 @@ def show(preview: Preview, after: int = 0) -> Any:
     return msgspec.json.decode(msgspec.json.encode(asyncio.run(preview.show(3, after))))
 
 
-QUIET = ("a hold and a tag", "a top-up", "groups", "what is stale or wrong", "a deletion", "all in one group")
+QUIET = ("a hold and a tag", "a top-up", "groups", "what is stale or wrong", "a deletion", "all in one group",
+         "a smaller quota of teams")  # fmt: skip
 """Changes of whoever happens to be online, or of nobody."""
 CHANGES: dict[str, list[Operation]] = {
     "a faster plan": [patch("plan", "home", rate=FAST)],
