@@ -61,7 +61,6 @@ def methods(server: Server) -> dict[str, Method]:
     sync = server.sync
     snapshots = Snapshots(server, sync)
     return {
-        "sync_wait": sync.apply_and_wait,
         "enforced": sync.enforced,
         "session_disconnect": sync.session_disconnect,
         "session_reauthorize": sync.session_reauthorize,
@@ -263,19 +262,6 @@ class Sync:
         return await self.when_durable(given)
 
     # What follows on the network
-
-    async def apply_and_wait(self, actor: Actor, args: dict[str, Any]) -> Answer:
-        """Operations and, once they are durable, what followed: {"operations", "timeout_s"}."""
-        operations = msgspec.convert(args["operations"], list[Operation])
-        answer = await self.when_durable(Answer(0, 200, self.apply(actor, operations, True)))
-        body = msgspec.json.decode(answer.body)
-        scope = Scope(after=body.pop("after"), timeout_s=args.get("timeout_s", 0.0))
-        for operation, result in zip(operations, body["results"], strict=True):
-            scope.ids.update(result.get("enforcements", ()))
-            if result["status"] in ("applied", "stale"):
-                named = {"plan": scope.plans, "subscriber": scope.subscribers}.get(operation.kind, scope.services)
-                named.add(operation.id)
-        return reply(200, body | await self._wait(actor, scope))
 
     async def enforced(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """Wait until the network has answered everything within a Scope, or until the time is over."""
