@@ -699,7 +699,7 @@ def test_https_with_client_certificates_reloads_its_certificate_and_keeps_connec
     authority.write(tmp_path, "server")
     first_serial = authority.serial
     client = authority.write(tmp_path, "client")
-    tls = '[tls]\ncert = "server.pem"\nkey = "server.key"\nclient_ca = "ca.pem"\n'
+    tls = '[tls]\ncert = "server.pem"\nkey = "server.key"\nclient_ca = "ca.pem"\nminimum_version = "1.3"\n'
     server = Secure(tmp_path, nas("local", "127.0.0.1"), extra=tls, listen=["127.0.0.1"])
     try:
         context = ssl.create_default_context(cafile=str(ca))
@@ -723,10 +723,7 @@ def test_https_with_client_certificates_reloads_its_certificate_and_keeps_connec
         assert serial_of(again.secure) == second_serial
         old = ssl.create_default_context(cafile=str(ca))
         old.load_cert_chain(*map(str, client))
-        with pytest.warns(DeprecationWarning):
-            old.maximum_version = ssl.TLSVersion.TLSv1_1
-        with pytest.warns(DeprecationWarning):
-            old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises((ssl.SSLError, ConnectionError)):
             server.connect(old)
         for connection in (open_connection, fresh, again):
