@@ -178,7 +178,9 @@ def status(door: Door, as_json: bool) -> None:
         shown |= {"ready": False, "reason": refusal.message}
     shown["url"] = door.url
     try:
-        shown["stats"] = door.ask("GET", "/v1/stats")
+        stats = door.ask("GET", "/v1/stats")
+        # What `aaa top` is for is left out.
+        shown["stats"] = {name: value for name, value in stats.items() if isinstance(value, int | float)}
     except Refused as refusal:
         if refusal.problem.get("status") not in (401, 403, 404):
             raise

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aaa.engine.automate import Automator
@@ -178,8 +178,8 @@ class Scratch:
 
     # What operations name
 
-    def take(self, operation: Operation) -> None:
-        """Copy what an operation may change. Raises TooLarge."""
+    async def take(self, operation: Operation, breathe: Callable[[], Awaitable[None]]) -> None:
+        """Copy what an operation may change. breathe: called between one subscriber and the next. Raises TooLarge."""
         real, store = self.real, self.store
         key = (operation.kind, operation.id)
         if key in real.tombstones:
@@ -193,12 +193,15 @@ class Scratch:
             subscriber = service.subscriber if service is not None else real.subscribers.get(str(named))
         if subscriber is not None:
             groups = (operation.value or {}).get("groups") if operation.kind == "subscriber" else None
-            self.take_subscriber(subscriber, groups)
+            await self.take_subscriber(subscriber, groups, breathe)
 
-    def take_subscriber(self, real: SubscriberRecord, groups: Sequence[str] | None = None) -> None:
+    async def take_subscriber(
+        self, real: SubscriberRecord, groups: Sequence[str] | None, breathe: Callable[[], Awaitable[None]]
+    ) -> None:
         """Copy a subscriber with its services, and who shares a balance with one of them, or will in these groups."""
         store = self.store
         waiting = [real]
+        copied: list[ServiceRecord] = []
         for names in (groups, real.body.groups):
             account = self.real.accounts.get(f"group/{real.body.operator}/{names[0]}") if names else None
             if account is not None:
@@ -210,20 +213,22 @@ class Scratch:
             copy = store.subscribers[owner.body.id] = SubscriberRecord(owner.no, owner.body)
             if len(store.services) + len(owner.services) > PREVIEW_NAMED_SERVICES_MAX:
                 raise TooLarge
+            await breathe()
             for service in owner.services:
                 made = self.copy_service(service, copy)
+                copied.append(made)
                 copy.services = (*copy.services, made)
                 store.services[service.body.id] = store.services_by_no[service.no] = made
                 for address in static_addresses(service.body):
                     store.statics[owner.body.operator, address] = made
                 if service.account is not None:
                     waiting += [member.subscriber for member in service.account.members if member is not service]
-        self._bind_accounts()
+        self._bind_accounts(copied)
 
-    def _bind_accounts(self) -> None:
-        """Give every copied service its balance, shared where it is."""
+    def _bind_accounts(self, copied: list[ServiceRecord]) -> None:
+        """Give copied services their balances, shared where they are."""
         store = self.store
-        for service in store.services.values():
+        for service in copied:
             real = self.real.services_by_no.get(service.no)
             if service.account is not None or real is None or real.account is None:
                 continue
@@ -360,20 +365,22 @@ class Preview:
             adopt_plans(store, self._policy, self.at)
         for operation in self._operations:
             if operation.kind in KINDS:
-                self.scratch.take(operation)
+                await self.scratch.take(operation, self._breathe)
         named = set(store.services)
         before = {session.id: session.desired for session in store.sessions.values()}
-        self._apply()
+        await self._apply()
         everything, plans = bool(store.affected_all), [plan.no for plan in store.affected_plans]
         await self._settle()
         for session in list(store.sessions.values()):
             self._count(session, before.get(session.id))
+            await self._breathe()
         await self._pass(named, everything, set(plans))
 
-    def _apply(self) -> None:
+    async def _apply(self) -> None:
         store = self.scratch.store
         store.cause = Cause(self._actor.name, self._actor.correlation_id)
         for operation in self._operations:
+            await self._breathe()
             if operation.kind not in KINDS:
                 detail = f"a {operation.kind} changes no decision"
                 self.results.append(Result(operation.kind, operation.id, "error", None, "invalid", detail, "$.kind"))
