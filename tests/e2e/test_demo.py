@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.boxes import CoaReceiver
-from tests.e2e.peers import ROOT, Capture, free_port
+from tests.e2e.peers import ROOT, SECRET, Capture, free_port
 
 DEMO = [sys.executable, "-m", "aaa.cli", "demo"]
 WARNING = 0x00600000  # Wireshark's severities
@@ -47,10 +47,14 @@ def test_an_overdue_invoice_and_its_payment_reach_three_kinds_of_nas(tmp_path: P
     assert capture.decode(ports, wrong, "radius.code", "_ws.expert.message") == []
 
 
-def test_a_change_that_nobody_acknowledges_fails_the_demo(tmp_path: Path) -> None:
-    """The demo judges: with a NAS that is not there its exit code says so."""
-    command = [*DEMO, "--json", "--far-end", f"juniper=127.0.0.1:{free_port()}"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def test_a_change_that_a_nas_refuses_fails_the_demo() -> None:
+    """The demo judges: where a NAS refuses CoA and Disconnect, its exit code says so."""
+    port = free_port()
+    refusing = [sys.executable, "-m", "aaa.cli", "coa-test", "--listen", f"127.0.0.1:{port}", "--nak", "404"]
+    with subprocess.Popen([*refusing, "--secret", SECRET, "--timeout", "60"], cwd=ROOT) as refuser:
+        command = [*DEMO, "--json", "--far-end", f"juniper=127.0.0.1:{port}"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        refuser.terminate()
     assert run.returncode == 1
     failed = [check["claim"] for check in json.loads(run.stdout)["checks"] if not check["holds"]]
     assert any("Juniper" in claim for claim in failed)
