@@ -26,8 +26,9 @@ from typing import Any
 
 from bench import ours
 from bench.ours import TOKEN, Ours
-from bench.server import LOAD, SECRET, ServerFailed, build_load, cpu_seconds, free_port
+from bench.server import SECRET, ServerFailed, build_load, cpu_seconds, free_port
 from native.radius import Packet, Secret, attribute
+from native.scheduling import request_slice
 
 NASES = 10
 IN_FLIGHT = 200  # requests of one NAS at a time; below its 256 identifiers
@@ -35,7 +36,7 @@ ACCESS_REQUEST, ACCESS_ACCEPT, ACCOUNTING_REQUEST, COA_REQUEST, COA_ACK = 1, 2, 
 USER_NAME, USER_PASSWORD, CLASS, STATUS_TYPE, ACCT_SESSION_ID = 1, 2, 25, 40, 44
 MASS = 10_000
 COA_RATE = 200  # exchanges per second and NAS
-LOGIN_RATE = 1_000  # requests/s beside the mass change
+LOGIN_RATE = 500  # logins/s beside the mass change
 
 NAS_ENTRY = """
 [[nas]]
@@ -113,9 +114,7 @@ class FarEnd(threading.Thread):
         )
         return ACCOUNTING_REQUEST, attributes, None
 
-    def _exchange(
-        self, end: socket.socket, port: int, requests: list[tuple[int, bytes, bytes | None]]
-    ) -> list[bytes]:
+    def _exchange(self, end: socket.socket, port: int, requests: list[tuple[int, bytes, bytes | None]]) -> list[bytes]:
         """One answer per request. Raises ServerFailed for a reject and for silence."""
         answers: dict[int, bytes] = {}
         for identifier, (code, attributes, authenticator) in enumerate(requests):
@@ -202,10 +201,8 @@ def mass_change(api: Api, far: FarEnd, server: Ours, users: Sequence[int]) -> di
     preview_s = time.monotonic() - began
     expected = len(users) / NASES / COA_RATE
     far.packets.clear()
-    load = subprocess.Popen(
-        [str(LOAD), "--json", "-u", "1000", "-t", str(expected + 3), f"pap:{server.auth_port}:{LOGIN_RATE}"],
-        stdout=subprocess.PIPE,
-    )
+    command = [sys.executable, "-m", "bench.enforce", "--logins", str(server.auth_port), str(expected + 2)]
+    load = subprocess.Popen(command, stdout=subprocess.PIPE)
     time.sleep(1)
     cpu, began = cpu_seconds(server.pids), time.monotonic()
     api.ask("PUT", "/v1/plans/mass", plan)
@@ -216,18 +213,63 @@ def mass_change(api: Api, far: FarEnd, server: Ours, users: Sequence[int]) -> di
             raise ServerFailed(f"only {far.packets[wanted]} of {len(users)} sessions were re-rated")
     took = time.monotonic() - began
     cpu = cpu_seconds(server.pids) - cpu
-    logins = json.loads(load.communicate()[0])["streams"][0]
+    logins = json.loads(load.communicate()[0])
     return {
         "sessions": len(users),
         "seconds": round(took, 2),
         "at the NASes' rate it takes": round(expected, 2),
         "server CPU-us per session, logins included": round(cpu / len(users) * 1e6, 1),
-        "login beside it, ms": {name: logins["latency_us"][name] / 1e3 for name in ("p50", "p99")},
-        "logins lost": logins["lost"],
+        "login beside it, ms": logins,
         "preview, s": round(preview_s, 2),
-        "preview said": preview.get("summary") or {key: preview[key] for key in preview if key != "items"},
-        "NASes got": dict(far.packets),
+        "preview said": preview["summary"],
+        "and it was so": predicted(preview) == dict(far.packets),
     }
+
+
+def predicted(preview: dict[str, Any]) -> dict[str, int]:
+    """Mikrotik-Rate-Limit of every CoA that a preview announced, with how many."""
+    counts: Counter[str] = Counter()
+    for group in preview["groups"]:
+        if group["action"] == "coa":
+            counts[dict(group["attributes"])["Mikrotik-Rate-Limit"]] += group["count"]
+    return dict(counts)
+
+
+def log_in(port: int, seconds: float) -> dict[str, float]:
+    """Logins at LOGIN_RATE, on schedule whatever comes back, each timed from its scheduled moment: milliseconds.
+
+    A process of its own that sleeps in between: it shares a core with the NASes, so it asks to be woken at once.
+    """
+    request_slice(100_000)
+    far = FarEnd()
+    due: dict[int, float] = {}
+    times = []
+    count, sent = int(seconds * LOGIN_RATE), 0
+    with far._bind(1, 0) as end:
+        end.setblocking(False)
+        began = time.monotonic()
+        while sent < count or due:
+            now = time.monotonic()
+            next_at = began + sent / LOGIN_RATE
+            if sent < count and now >= next_at:
+                code, attributes, authenticator = far._access(1 + sent % 1000)
+                identifier = sent & 0xFF
+                if identifier in due:
+                    raise ServerFailed(f"{IN_FLIGHT} logins are unanswered")
+                due[identifier] = next_at
+                end.sendto(far.secret.request(code, identifier, attributes, authenticator), ("127.0.0.1", port))
+                sent += 1
+                continue
+            wait_s = next_at - now if sent < count else 5.0
+            if not select.select([end], [], [], wait_s)[0]:
+                if sent == count:
+                    raise ServerFailed(f"{len(due)} logins were not answered")
+                continue
+            answer = end.recv(4096)
+            if answer[0] != ACCESS_ACCEPT:
+                raise ServerFailed(f"a login was answered with code {answer[0]}")
+            times.append(time.monotonic() - due.pop(answer[1]))
+    return quantiles(times)
 
 
 def settle(api: Api) -> None:
@@ -243,7 +285,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=100_000, help="live sessions (100000)")
     parser.add_argument("--changes", type=int, default=1_000, help="single changes (1000)")
+    parser.add_argument("--logins", nargs=2, metavar=("PORT", "SECONDS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.logins:
+        print(json.dumps(log_in(int(arguments.logins[0]), float(arguments.logins[1]))))
+        return 0
     mass = min(MASS, arguments.sessions // 2)
     build_load()
     far = FarEnd()
