@@ -63,7 +63,7 @@ def backup(file: Path, config: str | None, as_json: bool) -> None:
 def restore(file: Path, replace: bool, config: str | None, as_json: bool) -> None:
     """Make FILE the store again; the server must not run.
 
-    Sessions come back as adopted, because the network has gone on since; SQNs of SIMs jump ahead.
+    Sessions come back as adopted, because the network has gone on since; SQNs of SIMs are marked to jump ahead.
     """
     from aaa.errors import AaaError
     from aaa.state import backup as copies
