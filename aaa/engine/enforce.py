@@ -56,7 +56,7 @@ SESSION_NOT_FOUND: Final = 503
 REFUSALS: Final = frozenset({401, 402, 403, 404, 405, 406, 407, 501, 508})
 """Error-Causes (RFC 5176 §3.5) that say that this request will never be taken as it is."""
 CAUSE_ADMIN_RESET: Final = 6
-"""Acct-Terminate-Cause of a session that was disconnected and whose Stop never came."""
+"""Acct-Terminate-Cause of a session whose Disconnect was acknowledged; its Stop, should it come, knows better."""
 COMPARE_COST: Final = 3
 DECIDE_COST: Final = 10
 OPEN_COST: Final = 25
@@ -207,12 +207,14 @@ class Enforcer:
             if older is not None:
                 self._finish(older, "superseded", "superseded", 0.0)
             newest[session.id] = session.enforcement = enforcement
+            # It may have been sent, and carried out.
+            session.decision = None
             self._mark_diverged(session, session.diverged_at or enforcement.created_at)
         for enforcement in newest.values():
             self._set_state(enforcement, "pending")
             self._enqueue(enforcement)
         for session in self.store.sessions.values():
-            if session.state == ACTIVE and session.decision is not None and not session.decision.grant:
+            if session.state == ACTIVE and session.terminate_cause == CAUSE_ADMIN_RESET:
                 self.ending[session.id] = 0.0
         self.scans.append(Scan(None, SERVER, True))
 
@@ -342,7 +344,7 @@ class Enforcer:
                 if session.diverged_at:
                     self._converge(session)
                 return
-            if confirmed is None and (session.adopted or first):
+            if confirmed is None and (session.adopted or first) and not session.diverged_at:
                 if session.adopted and session.nas.enforce_adopted and (first or known is None):
                     self.adopted.append(session.id)
                 if known is None or known.id == desired.id:
@@ -635,8 +637,8 @@ class Enforcer:
             self._end(session, CAUSE_LOST_CARRIER, at)
             return
         else:
-            if enforcement.action == "coa":
-                self._confirm(session, None)
+            # After a Disconnect as well: should the session be wanted again, a CoA finds out whether it is there.
+            self._confirm(session, None)
             if session.enforcement is not enforcement:
                 # Something else is desired by now: that goes out next, whole.
                 self._finish(enforcement, "superseded", "superseded", at)
@@ -648,8 +650,10 @@ class Enforcer:
 
     def _acknowledged(self, enforcement: Enforcement, session: SessionRecord, at: float) -> None:
         if enforcement.action == "disconnect":
-            if enforcement.desired is not None:
-                self._confirm(session, enforcement.desired)
+            desired = enforcement.desired
+            # Should it go on nevertheless, nothing is known of it.
+            self._confirm(session, None if desired is None or desired.grant else desired)
+            session.terminate_cause = CAUSE_ADMIN_RESET
             self.ending[session.id] = at + ENFORCE_STOP_GRACE_S
         else:
             self._confirm(session, enforcement.desired)

@@ -55,8 +55,8 @@ class Presence:
         if mark and session.decision is None:
             desired = self.decisions.of_session(session, at)
             session.decision = desired if desired.id & DECISION_MARK == mark else self.decisions.marked.get(mark)
-        # Without a mark nothing is known, and nothing has changed since.
-        self.enforcer.note_opened(session, at, not mark)
+        # Without a mark and anything from before, nothing is known, and nothing has changed since.
+        self.enforcer.note_opened(session, at, not mark and session.desired is None)
         self.tell_siblings(service, 1)
 
     def end(self, session: SessionRecord, at: float) -> None:
