@@ -266,6 +266,12 @@ def test_a_stream_ends_with_a_reload_so_that_its_token_is_looked_at_again(server
 # Webhooks
 
 
+def http_processes(server: RunningServer) -> list[str]:
+    """Ids of the server's HTTP process: one."""
+    children = (Path("/proc") / str(server.pid) / "task" / str(server.pid) / "children").read_text().split()
+    return [child for child in children if b"billing_hooks.process" in (Path("/proc") / child / "cmdline").read_bytes()]
+
+
 def test_no_event_is_skipped_when_the_http_process_is_killed_again_and_again(
     server: RunningServer, far_end: FarEnd
 ) -> None:
@@ -275,10 +281,8 @@ def test_no_event_is_skipped_when_the_http_process_is_killed_again_and_again(
         server.service(name)
         if number % 15 == 7:
             far_end.status = 200 if far_end.status == 503 else 503
-            children = (Path("/proc") / str(server.pid) / "task" / str(server.pid) / "children").read_text().split()
-            for child in children:
-                if b"billing_hooks.process" in (Path("/proc") / child / "cmdline").read_bytes():
-                    os.kill(int(child), signal.SIGKILL)
+            for child in http_processes(server):
+                os.kill(int(child), signal.SIGKILL)
             server.wait_until(server.is_ready)
     far_end.status = 200
     created = {(event["seq"], event["subject"]) for event in events(server, "type=service.created&limit=1000")}
@@ -294,8 +298,11 @@ def test_no_event_is_skipped_when_the_http_process_is_killed_again_and_again(
 def test_no_event_is_skipped_when_the_whole_server_is_killed(server: RunningServer, far_end: FarEnd) -> None:
     far_end.status = 503
     server.service("before-kill")
+    orphans = http_processes(server)
     server.kill()
     server.start()
+    # What served the killed engine has ended, with deliveries under way.
+    server.wait_until(lambda: not any((Path("/proc") / child / "exe").exists() for child in orphans))
     far_end.status = 200
     far_end.wait_for(lambda taken: any(event["subject"] == "before-kill" for _, event in taken))
 
