@@ -563,6 +563,9 @@ BODIES: dict[str, Any] = {
     "tags": {"add": ["x"]},
     "credentials": {"revision": 99, "credentials": []},
     "restore": {},
+    "transition": {"state": "suspended"},
+    "replace": {"iccid": "89490200001234567891"},
+    "reserve": {},
 }
 
 
@@ -575,16 +578,28 @@ def test_an_operator_neither_sees_nor_changes_what_is_another_s(
     (session,) = billing.sessions(name)
     before = {path: billing.api("GET", path) for path in (f"/v1/services/{name}", f"/v1/services/{name}/credentials")}
     held = billing.status(name)["holds"]
-    value = {"revision": 99, "subscriber_id": name, "plan_id": "home-50", "operator": "brand-a", "rate": None}
+    iccid, msisdn = "89490200001234567890", "4915550000001"
+    billing.put("number_range", "block", first="4915550000000", last="4915550000009")
+    billing.put("sim", iccid, imsi="001010000000077", ki="0" * 32, opc="1" * 32, msisdn=msisdn, service_id=name)
+    billing.put("device", "cpe-1", mac="02-00-00-00-00-77", service_id=name)
+    owned = {"sims": iccid, "numbers": msisdn, "number-ranges": "block", "devices": "cpe-1"}
+    before |= {path: billing.api("GET", path) for path in (f"/v1/{kind}/{of}" for kind, of in owned.items())}
+    value = {"revision": 99, "subscriber_id": name, "plan_id": "home-50", "operator": "brand-a"}
+    value |= {"imsi": "001010000000077", "first": "4915550000000", "last": "4915550000009"}
     seen = set()
     for endpoint in ENDPOINTS:
         if "{" not in endpoint.path or not endpoint.roles:
             continue
-        target = session["id"] if "/sessions/" in endpoint.path else "home-50" if "/plans/" in endpoint.path else name
+        kind = endpoint.path.split("/")[2]
+        target = {"sessions": session["id"], "plans": "home-50", "nas": "far", **owned}.get(kind, name)
         fields = {
             "/v1/services/{id}": ("revision", "subscriber_id", "plan_id"),
             "/v1/subscribers/{id}": ("revision", "operator"),
             "/v1/plans/{id}": ("revision",),
+            "/v1/sims/{id}": ("revision", "imsi"),
+            "/v1/numbers/{id}": ("revision",),
+            "/v1/number-ranges/{id}": ("revision", "first", "last"),
+            "/v1/devices/{id}": ("revision",),
         }.get(endpoint.path, ())
         body = BODIES.get(endpoint.path.rpartition("/")[2], {field: value[field] for field in fields})
         query = "?revision=99" if endpoint.method == "DELETE" and "/holds/" not in endpoint.path else ""
