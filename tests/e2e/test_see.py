@@ -118,8 +118,9 @@ def test_a_wrong_question_is_refused_at_its_place(site: Site) -> None:
         site.server.api("POST", "/v1/policy/preview", {"operations": [operation]})
     problem = json.loads(caught.value.body)
     assert (problem["status"], problem["field"]) == (422, "$.operations[0].value.rte")
+    rule = "[[rule]]\nname = 'x'\nwhen = 'nope'\nthen = { deny = 'x' }\n"
     with pytest.raises(ApiError) as caught:
-        site.server.api("POST", "/v1/policy/preview", {"files": {"a.toml": "[[rule]]\nname = 'x'\nwhen = 'nope'\nthen = { deny = 'x' }\n"}})
+        site.server.api("POST", "/v1/policy/preview", {"files": {"a.toml": rule}})
     problem = json.loads(caught.value.body)
     assert [(each["file"], each["line"]) for each in problem["errors"]] == [("a.toml", 3)]
     assert problem["errors"][0]["column"] > 0
