@@ -290,7 +290,7 @@ class Authorizer:
     # May it
 
     def lock_allows(self, service: ServiceRecord, attempt: Attempt) -> bool:
-        """Whether a service may be used from where the attempt comes. A lock names a device by its id, or by its MAC."""
+        """Whether a service may be used from where the attempt comes. A lock names a device by its id or its MAC."""
         lock = service.body.lock
         assert lock is not None
         devices = set()
