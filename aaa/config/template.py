@@ -12,7 +12,7 @@ def template(name: str = "aaa.toml") -> str:
 
 
 def initialise(directory: str | os.PathLike[str]) -> list[Path]:
-    """Write aaa.toml, store.key and admin.token, with fresh random secrets, readable by the owner only.
+    """Write aaa.toml, store.key and admin.token, with fresh random secrets, readable by the owner only, and policy/.
 
     Returns the files written. Raises FileExistsError, and writes nothing, where one of them is there already; OSError
     where the directory cannot be written.
@@ -23,10 +23,13 @@ def initialise(directory: str | os.PathLike[str]) -> list[Path]:
         target / "store.key": secrets.token_hex(32) + "\n",
         target / "admin.token": secrets.token_urlsafe(32) + "\n",
     }
-    target.mkdir(parents=True, exist_ok=True)
+    shipped = resources.files("aaa.config").joinpath("data", "policy").iterdir()
+    for source in sorted(shipped, key=lambda source: source.name):
+        files[target / "policy" / source.name] = source.read_text(encoding="utf-8")
     for file in files:
         if file.exists():
             raise FileExistsError(f"{file} exists; choose another directory, or move it away")
+    (target / "policy").mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         write_private(file, text)
     return list(files)

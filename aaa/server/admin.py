@@ -17,7 +17,7 @@ import msgspec
 
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
-from aaa.model.events import SERVER, Cause
+from aaa.model.events import Cause
 from aaa.model.operations import Actor, Answer, Call
 from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
@@ -373,14 +373,11 @@ class Admin:
     async def metrics(self, actor: Actor, args: Any) -> Answer:
         return Answer(0, 200, await self._metrics.text())
 
-    def reload(self, actor: Actor, args: Any) -> Answer:
-        self._store.cause = Cause(actor.name, actor.correlation_id)
+    async def reload(self, actor: Actor, args: Any) -> Answer:
         try:
-            changed, restart = self._server.reload()
+            changed, restart = await self._server.reload(Cause(actor.name, actor.correlation_id))
         except ConfigError as error:
             return reply(422, {"errors": [str(problem) for problem in error.problems]})
-        finally:
-            self._store.cause = SERVER
         return reply(200, {"changed": changed, "needs_restart": restart})
 
 

@@ -41,6 +41,7 @@ from aaa.limits import NASES_COUNT_MAX, SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUN
 from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
+from aaa.model import events
 from aaa.model.access import Attempt, Cause, Outcome
 from aaa.model.enforcement import Enforcement, Reply
 from aaa.model.events import SERVER
@@ -82,6 +83,8 @@ ENGINE_TICK_S = 0.02
 """How exactly a decision ends, and how often a NAS is asked whether it takes more."""
 GC_THRESHOLDS = (2_000, 10, 1_000_000)
 """Young objects at a collection, young collections at a middle one: each stays near 1 ms. The oldest are left alone."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long another Python thread may hold the packet loop."""
 TICK_S = 1.0
 POSTURE_INTERVAL_S = 60.0
 """Between two writings of what was learned; a crash forgets as much."""
@@ -171,6 +174,8 @@ class Server:
         self.link: StoreLink | None = None
         self.http: HttpProcess | None = None
         self.stopping = asyncio.Event()
+        self.reload_lock = asyncio.Lock()
+        self.reloading: asyncio.Task[None] | None = None
         self.exit_code = 0
         self.bind_nases()
         self.enforcer.resume()
@@ -441,10 +446,14 @@ class Server:
     # Reload
 
     def on_reload(self) -> None:
-        """SIGHUP: a bad configuration changes nothing."""
+        """SIGHUP."""
+        self.reloading = asyncio.get_running_loop().create_task(self.reload_and_tell())
+
+    async def reload_and_tell(self) -> None:
+        """A bad configuration changes nothing."""
         systemd.reloading()
         try:
-            changed, restart = self.reload()
+            changed, restart = await self.reload()
         except ConfigError as error:
             for problem in error.problems:
                 self.log.error("config.problem", str(problem))
@@ -452,14 +461,23 @@ class Server:
             self.log.info("config.reloaded", changed=changed, needs_restart=restart)
         systemd.notify("READY=1")
 
-    def reload(self) -> tuple[list[str], list[str]]:
+    async def reload(self, cause: events.Cause = SERVER) -> tuple[list[str], list[str]]:
         """Read the configuration again and apply what can change live: (sections changed, keys that need a restart).
 
-        Raises ConfigError, and changes nothing, when the file has problems.
+        cause: who asked. Files are read and policies compiled beside the packet loop. Raises ConfigError, and changes
+        nothing, when a file has problems.
         """
-        old = self.prepared.config
-        prepared = prepare(old.path)
-        new = prepared.config
+        async with self.reload_lock:
+            prepared = await asyncio.to_thread(prepare, self.prepared.config.path)
+            self.store.cause = cause
+            try:
+                return self.apply(prepared)
+            finally:
+                self.store.cause = SERVER
+
+    def apply(self, prepared: Prepared) -> tuple[list[str], list[str]]:
+        """Take another configuration, as reload() says."""
+        old, new = self.prepared.config, prepared.config
         changed = [
             name
             for name in ("nas", "radius", "token", "pool", "api", "webhook", "payment", "tls", "log")
@@ -622,6 +640,8 @@ def make_log(config: Config) -> Log:
 
 def serve(path: str | os.PathLike[str]) -> int:
     """Load the configuration and serve until stopped; the exit code. Problems are printed."""
+    # A thread that computes (a reload, a backup) gives the packet loop its turn back soon.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         prepared = prepare(path)
         for warning in prepared.config.warnings:

@@ -102,7 +102,8 @@ def test_what_is_named_stands_before_what_names_it() -> None:
 
 def test_init_writes_a_configuration_that_passes(tmp_path: Path) -> None:
     files = initialise(tmp_path / "new" / "aaa")
-    assert [file.name for file in files] == ["aaa.toml", "store.key", "admin.token"]
+    assert [file.name for file in files[:3]] == ["aaa.toml", "store.key", "admin.token"]
+    assert [file.name for file in files[3:]] == sorted(file.name for file in (CONF / "policy").iterdir())
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
     config = load(files[0])
     assert config.warnings == ()
@@ -111,7 +112,7 @@ def test_init_writes_a_configuration_that_passes(tmp_path: Path) -> None:
 
 
 def test_every_init_has_its_own_secrets(tmp_path: Path) -> None:
-    first, second = ([file.read_text() for file in initialise(tmp_path / name)] for name in "ab")
+    first, second = ([file.read_text() for file in initialise(tmp_path / name)[:3]] for name in "ab")
     assert all(one != other for one, other in zip(first, second, strict=True))
 
 
