@@ -340,7 +340,7 @@ class Authorizer:
                 timeout = max(1, int(ends_at - at))
         outcome.session_timeout_s = timeout
         # Where the policy reads the place, the session keeps what the login said of it: accounting says less.
-        if limit or decision.pool is not None or not service.bare or self.decisions.reads:
+        if limit or decision.pool is not None or not service.bare or self.decisions.is_placed(service):
             held = self.reserve(attempt, service, outcome)
             if not self.addresses.assign(service, decision, attempt, held, outcome):
                 self.store.sessions.pop(held.id, None)

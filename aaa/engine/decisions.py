@@ -39,9 +39,14 @@ class Decisions:
     policy_version: PolicyVersion
     reads: tuple[int, ...]
     """Session facts that the policy reads: positions in PLACE."""
+    places_all: bool
+    """Every operator's services may be decided about by place; otherwise those of `placed_operators`."""
+    placed_operators: frozenset[str]
     shares: bool
     """The policy reads nothing by which services of one plan and state differ."""
     interned: dict[Decision, DecisionRecord]
+    count: int
+    """How many were made."""
     marked: dict[int, DecisionRecord]
     """By the mark that Class carries."""
 
@@ -49,6 +54,7 @@ class Decisions:
         self.store = store
         self.policy_version = store.policy_version
         self.interned = {}
+        self.count = 0
         self.marked = {}
         for decision in store.loaded_decisions.values():
             self.interned[decision.body] = self.marked[decision.id & DECISION_MARK] = decision
@@ -63,6 +69,9 @@ class Decisions:
     def take(self, policy: Policy) -> None:
         self.policy = policy
         self.reads = tuple([PLACE.index(name) for name in policy.session_reads if name in PLACE])
+        placed = [rule for rule in policy.rules if any(name.startswith("session.") for name in rule.when.reads)]
+        self.places_all = any(not rule.operators for rule in placed)
+        self.placed_operators = frozenset(operator for rule in placed for operator in rule.operators)
         self.shares = not policy.rules
         self.store.policy = policy
         self.store.zone = policy.zone
@@ -73,16 +82,17 @@ class Decisions:
         """The service's decision at `at` (epoch seconds) without a place; trace and validity are in explain()."""
         version = service.version + service.plan.version + self.policy_version.number
         if service.decided_version == version and at < service.decided_until:
+            decision = service.decision
             account = service.account
-            if account is None or account.charged_octets < service.decided_below:
-                return service.decision  # type: ignore[return-value]
+            if decision is not None and (account is None or account.charged_octets < service.decided_below):
+                return decision
         return self.renew(service, at, version)
 
     def of_session(self, session: SessionRecord, at: float) -> DecisionRecord:
         """The decision that a live session should run under. It has a service."""
         service = session.service
         assert service is not None
-        if not self.reads:
+        if not self.is_placed(service):
             return self.of(service, at)
         nas = session.nas
         place = (
@@ -98,7 +108,7 @@ class Decisions:
 
     def of_attempt(self, service: ServiceRecord, attempt: Attempt, at: float) -> DecisionRecord:
         """The decision for a login."""
-        if not self.reads:
+        if not self.is_placed(service):
             return self.of(service, at)
         nas = attempt.nas
         place = (
@@ -112,20 +122,25 @@ class Decisions:
         )
         return self.of_place(service, place, at)
 
+    def is_placed(self, service: ServiceRecord) -> bool:
+        """Whether where a login is may matter for the service."""
+        if not self.reads:
+            return False
+        return self.places_all or service.subscriber.body.operator in self.placed_operators
+
     def of_place(self, service: ServiceRecord, place: Place, at: float) -> DecisionRecord:
         """The decision at a place: kept under the values that the policy reads, as long as the service is in use."""
-        # The one without a place is kept current beside it: its end and its mark are the service's.
-        self.of(service, at)
         version = service.version + service.plan.version + self.policy_version.number
         live = service.live
+        account = service.account
         key = tuple([place[index] for index in self.reads])
-        kept = None
         if live is not None and live.variants is not None:
             kept = live.variants.get(key)
-            if kept is not None and kept[0] == version and at < kept[1]:
-                account = service.account
-                if account is None or account.charged_octets < kept[2]:
-                    return kept[3]
+            charged = 0 if account is None else account.charged_octets
+            if kept is not None and kept[0] == version and at < kept[1] and charged < kept[2]:
+                return kept[3]
+        if account is not None:
+            refresh(self.store, account, at)
         whole = decide(self.facts_of(service, at, place_facts(place)), self.policy, False)
         decision = self.intern(whole)
         if live is None:
@@ -134,32 +149,34 @@ class Decisions:
             # The login that follows makes it live.
             live = self.store.live(service)
         variants = live.variants
-        if variants is None:
+        if variants is None or (len(variants) >= VARIANTS_COUNT_MAX and key not in variants):
             variants = live.variants = {}
-        elif kept is None and len(variants) >= VARIANTS_COUNT_MAX:
-            variants.clear()
-        below = below_of(whole)
-        variants[key] = (version, until_of(whole), below, decision)
-        if below < service.decided_below:
-            # Usage is compared with this mark alone: it is that of the first decision to end.
-            service.decided_below = below
-            account = service.account
-            if account is not None:
-                watch(account, below)
+        variants[key] = (version, until_of(whole), below_of(whole), decision)
+        # The service's bounds are those of the first of them to end; the one without a place is made when asked for.
+        service.decision = None
+        self.bound(service, version, at, NEVER, NO_LIMIT)
         return decision
+
+    def bound(self, service: ServiceRecord, version: int, at: float, until: float, below: int) -> None:
+        """All that is kept of a service ends with the first of its parts: `until`, `below`, and those by place."""
+        live = service.live
+        account = service.account
+        charged = 0 if account is None else account.charged_octets
+        if live is not None and live.variants is not None:
+            for kept in live.variants.values():
+                if kept[0] == version and at < kept[1] and charged < kept[2]:
+                    until = min(until, kept[1])
+                    below = min(below, kept[2])
+        service.decided_version = version
+        service.decided_until = until
+        service.decided_below = below
+        if account is not None and below != NO_LIMIT:
+            watch(account, below)
 
     def holds_until(self, service: ServiceRecord) -> float:
         """When time alone ends the first of the service's decisions; NEVER: none."""
         version = service.version + service.plan.version + self.policy_version.number
-        until = NEVER
-        if service.decided_version == version:
-            until = service.decided_until
-        live = service.live
-        if live is not None and live.variants is not None:
-            for kept in live.variants.values():
-                if kept[0] == version and kept[1] < until:
-                    until = kept[1]
-        return until
+        return service.decided_until if service.decided_version == version else NEVER
 
     # Deciding
 
@@ -174,13 +191,13 @@ class Decisions:
     def renew(self, service: ServiceRecord, at: float, version: int) -> DecisionRecord:
         """Decide anew and keep it."""
         plan = service.plan
-        service.decided_version = version
         shares = self.shares and is_plain(service)
         if shares:
             key = (service.body.state, self.policy_version.number)
             decision = plan.plain.get(key)
             if decision is not None:
                 service.decision = decision
+                service.decided_version = version
                 service.decided_until = NEVER
                 service.decided_below = NO_LIMIT
                 return decision
@@ -189,16 +206,7 @@ class Decisions:
             refresh(self.store, account, at)
         whole = decide(self.facts_of(service, at), self.policy, False)
         decision = service.decision = self.intern(whole)
-        service.decided_until = until_of(whole)
-        below = below_of(whole)
-        live = service.live
-        if account is not None and live is not None and live.variants is not None:
-            for kept in live.variants.values():
-                if kept[0] == version and account.charged_octets < kept[2] < below:
-                    below = kept[2]
-        service.decided_below = below
-        if account is not None and below != NO_LIMIT:
-            watch(account, below)
+        self.bound(service, version, at, until_of(whole), below_of(whole))
         if shares and whole.valid_until is None and whole.valid_below_octets is None:
             if len(plan.plain) >= PLAIN_DECISIONS_MAX:
                 plan.plain.clear()
@@ -207,6 +215,7 @@ class Decisions:
 
     def intern(self, whole: Decision) -> DecisionRecord:
         """The one record of all decisions that differ in trace and validity only."""
+        self.count += 1
         bare = whole
         if whole.trace or whole.valid_until is not None or whole.valid_below_octets is not None:
             bare = replace(whole, trace=(), valid_until=None, valid_below_octets=None)

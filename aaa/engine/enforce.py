@@ -58,7 +58,7 @@ REFUSALS: Final = frozenset({401, 402, 403, 404, 405, 406, 407, 501, 508})
 CAUSE_ADMIN_RESET: Final = 6
 """Acct-Terminate-Cause of a session whose Disconnect was acknowledged; its Stop, should it come, knows better."""
 COMPARE_COST: Final = 3
-DECIDE_COST: Final = 10
+DECIDE_COST: Final = 15
 OPEN_COST: Final = 25
 SERVICES_PER_COST: Final = 4
 """Services without a session that a scan passes for one unit."""
@@ -313,15 +313,11 @@ class Enforcer:
         cost = 1
         if live is None:
             return cost
+        decided, opened = self.decisions.count, self.store.last_enforcement
         for session in list(live.sessions):
-            before = session.desired
-            opened = self.store.last_enforcement
             self.compare(session, at, cause, urgent, first)
             cost += COMPARE_COST
-            if session.desired is not before:
-                cost += DECIDE_COST
-            if self.store.last_enforcement != opened:
-                cost += OPEN_COST
+        cost += (self.decisions.count - decided) * DECIDE_COST + (self.store.last_enforcement - opened) * OPEN_COST
         self.note_decided(service)
         return cost
 
