@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the Debian packages that the tests, the bench and the fuzzers run against: real peers, and clang's sanitizers.
 set -eu
-packages=(freeradius freeradius-utils hostapd iproute2 tshark wpasupplicant clang libclang-rt-14-dev libssl-dev libcrypt-dev python3-dev)
+packages=(freediameter freeradius freeradius-utils hostapd iproute2 tshark wpasupplicant clang libclang-rt-14-dev libssl-dev libcrypt-dev python3-dev)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")

@@ -11,7 +11,7 @@ STEPS = (
     ("aaa.server",),
     ("aaa.mapping", "billing_hooks"),
     ("aaa.engine",),
-    ("aaa.state", "aaa.radius"),
+    ("aaa.state", "aaa.radius", "aaa.diameter"),
     ("aaa.credential",),
     ("aaa.dictionary", "aaa.config", "aaa.clock"),
     ("aaa.model",),
