@@ -18,7 +18,6 @@ from policy.facts import Fact, shown
 from policy.model import Facts, Window
 from policy.windows import calendar
 
-EDGES_SOUGHT_MAX = 64  # edges without effect; Bound: windows that never meet; then the answer is early, never late
 USAGE_MAX = 2**62  # octets; Bound: no balance is larger
 
 _BUILTINS = {"min": min, "max": max, "len": len, "set": set}
@@ -217,31 +216,6 @@ class Expression:
         if not self.metered or (self.session_fields and facts.session is None):
             return inf
         return self.node.usage_edge(facts, None)
-
-    def next_change(self, facts: Facts) -> float | None:
-        """When time alone changes the value next, everything else in the facts being as it is; None: never.
-
-        Exact; after EDGES_SOUGHT_MAX edges of windows without effect, a moment before which it surely does not change.
-        """
-        value, edge = self.test(facts), self.time_edge(facts)
-        for _ in range(EDGES_SOUGHT_MAX):
-            if edge == inf:
-                return None
-            later = replace(facts, now=edge)
-            if self.test(later) != value:
-                break
-            edge = self.time_edge(later)
-        return edge
-
-    def next_usage(self, facts: Facts) -> int | None:
-        """The smallest usage above facts.quota.used at which the value is another; None: there is none."""
-        value, edge = self.test(facts), self.usage_edge(facts)
-        while edge != inf:
-            later = at_usage(facts, int(edge))
-            if self.test(later) != value:
-                return int(edge)
-            edge = self.usage_edge(later)
-        return None
 
     def explain(self, facts: Facts, event: Any = None) -> str:
         """The facts that make it true or false: `subscriber.billing.overdue_days = 12`."""

@@ -59,20 +59,6 @@ def parse_mac(text: str, field: str = "mac") -> bytes:
     return mac
 
 
-def split_called_station(text: bytes) -> tuple[bytes, bytes] | None:
-    """(MAC, SSID) of a Called-Station-Id `AP-MAC:SSID`; SSID is b"" where missing. None when no MAC stands in front.
-
-    Source: RFC 3580 §3.20, and the same with the MAC in another usual spelling.
-    """
-    for size in (17, 14, 12, 13):
-        if text[size : size + 1] == b":":
-            mac = normalize_mac(text[:size])
-            if mac is not None:
-                return mac, text[size + 1 :]
-    mac = normalize_mac(text)
-    return None if mac is None else (mac, b"")
-
-
 class MacStyle(enum.IntEnum):
     """Spellings of a MAC."""
 

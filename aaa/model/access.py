@@ -20,7 +20,6 @@ class Verdict(enum.IntEnum):
     REJECT = 1
     SLOW = 2
     """The proof needs a slow hash: finish the row alone, then resume it."""
-    DROP = 3
 
 
 class Cause(enum.IntEnum):

@@ -132,7 +132,6 @@ cdef class NasRecord:
     cdef public dict passwords
     cdef public dict sessions
     cdef public long long live_count
-    cdef public double last_seen_at
     cdef public double last_accounting_at
     cdef public double restarted_at
     cdef public bint down

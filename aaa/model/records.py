@@ -357,7 +357,6 @@ class NasRecord:
     sessions: dict[bytes, SessionRecord]
     """By Acct-Session-Id: the latest session of each, for a while also after its end."""
     live_count: int
-    last_seen_at: float
     last_accounting_at: float
     restarted_at: float
     """Event time of its last Accounting-On or -Off: what began before has ended."""
@@ -386,7 +385,6 @@ class NasRecord:
         self.passwords = {}
         self.sessions = {}
         self.live_count = 0
-        self.last_seen_at = 0.0
         self.last_accounting_at = 0.0
         self.restarted_at = 0.0
         self.down = False

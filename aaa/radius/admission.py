@@ -228,7 +228,11 @@ class Admission:
         return None
 
     def refuse_unsigned(self, source: Source, packet: Packet) -> int:
-        """Why an Access-Request without Message-Authenticator is dropped; NONE where it may pass."""
+        """Why an Access-Request without Message-Authenticator is dropped; NONE where it may pass.
+
+        EAP-Message needs one whatever is configured (RFC 3579 §3.2).
+        Security: a request with Proxy-State but without it is what CVE-2024-3596 needs.
+        """
         has_proxy_state = packet.has(PROXY_STATE)
         if has_proxy_state:
             source.proxy_state = True

@@ -30,7 +30,7 @@ USER_NAME, USER_PASSWORD, CHAP_PASSWORD, CHAP_CHALLENGE, MESSAGE_AUTHENTICATOR =
 
 
 class Code(enum.IntEnum):
-    """Packet codes of a client (RFC 2865 §3, RFC 2866 §3, RFC 5176 §2, RFC 5997)."""
+    """Packet codes of a client (RFC 2865 §3, RFC 2866 §3, RFC 5176 §2)."""
 
     ACCESS_REQUEST = 1
     ACCESS_ACCEPT = 2
@@ -38,7 +38,6 @@ class Code(enum.IntEnum):
     ACCOUNTING_REQUEST = 4
     ACCOUNTING_RESPONSE = 5
     ACCESS_CHALLENGE = 11
-    STATUS_SERVER = 12
     DISCONNECT_REQUEST = 40
     DISCONNECT_ACK = 41
     DISCONNECT_NAK = 42
@@ -50,7 +49,6 @@ class Code(enum.IntEnum):
 RESPONSES: Final[dict[int, frozenset[int]]] = {
     Code.ACCESS_REQUEST: frozenset((Code.ACCESS_ACCEPT, Code.ACCESS_REJECT, Code.ACCESS_CHALLENGE)),
     Code.ACCOUNTING_REQUEST: frozenset((Code.ACCOUNTING_RESPONSE,)),
-    Code.STATUS_SERVER: frozenset((Code.ACCESS_ACCEPT, Code.ACCOUNTING_RESPONSE)),
     Code.DISCONNECT_REQUEST: frozenset((Code.DISCONNECT_ACK, Code.DISCONNECT_NAK)),
     Code.COA_REQUEST: frozenset((Code.COA_ACK, Code.COA_NAK)),
 }
@@ -155,12 +153,6 @@ def build_accounting(secret: Secret, entropy: bytes, attributes: bytes) -> Reque
     _check_entropy(entropy)
     data = secret.request(Code.ACCOUNTING_REQUEST, entropy[0], attributes, None, message_authenticator=False)
     return Request(data)
-
-
-def build_status(secret: Secret, entropy: bytes) -> Request:
-    """A Status-Server (RFC 5997 §3). Raises ValueError for too little entropy."""
-    _check_entropy(entropy)
-    return Request(secret.request(Code.STATUS_SERVER, entropy[0], b"", entropy[1:17]))
 
 
 def _check_entropy(entropy: bytes) -> None:

@@ -137,18 +137,6 @@ class Client:
         self.tokens = tokens - admitted
         return admitted
 
-    def refuses_unsigned(self, has_proxy_state: bool) -> int | None:
-        """Why an Access-Request without Message-Authenticator must be dropped, as a COUNT_ number; None: it may pass.
-
-        EAP-Message and Status-Server need one whatever is configured (RFC 3579 §3.2, RFC 5997 §3).
-        Security: a request with Proxy-State but without it is what CVE-2024-3596 needs.
-        """
-        if self.message_authenticator == MA_REQUIRE:
-            return COUNT_MISSING_MESSAGE_AUTHENTICATOR
-        if has_proxy_state and not self.allow_proxy_state:
-            return COUNT_PROXY_STATE_REFUSED
-        return None
-
     def __repr__(self) -> str:
         return f"Client({self.name!r})"
 

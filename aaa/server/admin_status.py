@@ -10,7 +10,7 @@ from aaa.model.records import ACTIVE, ServiceRecord, SessionRecord
 from aaa.server import views
 from aaa.server.admin_inventory import equipment_view
 from aaa.server.answers import missing, refused, reply
-from aaa.state.ledger import opening_state, state_at
+from aaa.state.ledger import balance_at
 from policy import quota
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ class Status:
         return reply(200, {"service_id": args["id"]} | self._balance_of(service, time.time()))
 
     def _balance_of(self, service: ServiceRecord, at: float) -> dict[str, Any]:
-        store, account = self._store, service.account
-        state = opening_state(store, service, at) if account is None else state_at(store, account, at)
+        account = service.account
+        state = balance_at(self._store, service, at)
         plan = service.plan.body.quota
         left = quota.left_octets(state.buckets)
         members = [service] if account is None else account.members[:MEMBERS_SHOWN_MAX]

@@ -65,7 +65,6 @@ JITTER: Final = 0.1
 """RAND of RFC 5080 §2.2.1."""
 RESULTS: Final = ("ack", "nak", "not_found", "timeout", "error")
 """How exchanges are counted: Reply.result, with Session-Context-Not-Found apart from the other refusals."""
-ACTIONS: Final[tuple[Action, ...]] = ("coa", "disconnect")
 
 Done = Callable[[Reply], None]
 Result = Literal["ack", "nak", "timeout", "error"]

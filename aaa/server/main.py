@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import os
 import signal
 import sqlite3
@@ -53,7 +54,7 @@ from aaa.server.admin import Admin
 from aaa.server.admin_sync import Sync
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
-from aaa.server.log import Level, Log
+from aaa.server.log import Level, Log, LogHandler
 from aaa.server.policies import adopt_plans
 from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
@@ -648,7 +649,9 @@ def serve(path: str | os.PathLike[str]) -> int:
             print(f"warning: {warning}", file=sys.stderr)
 
         async def main() -> int:
-            return await Server(prepared).run()
+            server = Server(prepared)
+            logging.getLogger().addHandler(LogHandler(server.log))
+            return await server.run()
 
         return uvloop.run(main())
     except (AaaError, OSError) as error:

@@ -139,11 +139,6 @@ def set_tags(store: Store, service: ServiceRecord, tags: tuple[str, ...]) -> Non
 # Holds that end by themselves
 
 
-def next_hold_end(store: Store) -> float | None:
-    """When expire_holds() has something to do; perhaps nothing, where that hold was lifted."""
-    return store.hold_ends[0][0] if store.hold_ends else None
-
-
 def expire_holds(store: Store, at: float, limit: int = 256) -> int:
     """Sweep holds whose time is over, up to `limit`; how many were looked at."""
     looked = 0

@@ -72,7 +72,7 @@ def quota_facts(store: Store, service: ServiceRecord, at: float) -> QuotaFacts |
             changes_at=quota.first_change(account.buckets, spent, account.cycle_ends_at),
             cycle_ends_at=account.cycle_ends_at,
         )
-    state = opening_state(store, service, at) if account is None else state_at(store, account, at)
+    state = balance_at(store, service, at)
     return QuotaFacts(
         octets=quota.offered_octets(state.buckets),
         used=state.charged,
@@ -82,15 +82,13 @@ def quota_facts(store: Store, service: ServiceRecord, at: float) -> QuotaFacts |
     )
 
 
-def buckets_at(store: Store, service: ServiceRecord, at: float) -> Buckets:
-    """The settled buckets of a service's balance, for who shows them; () without one. Changes nothing."""
-    if not service.plan.metered:
-        return ()
-    account = service.account
-    return (opening_state(store, service, at) if account is None else state_at(store, account, at)).buckets
-
-
 # An account at a moment
+
+
+def balance_at(store: Store, service: ServiceRecord, at: float) -> State:
+    """What a service with a quota or tiers draws from, settled, for who shows it. Changes nothing."""
+    account = service.account
+    return opening_state(store, service, at) if account is None else state_at(store, account, at)
 
 
 def account_key(service: ServiceRecord) -> tuple[str, str]:

@@ -692,9 +692,6 @@ def seal_credentials(sealer: Sealer, service: ServiceRecord) -> str | None:
     return msgspec.json.encode(rows).decode()
 
 
-SERVICE_DECODER = msgspec.json.Decoder(Service)
-
-
 def service_row(sealer: Sealer, service: ServiceRecord) -> tuple[Any, ...]:
     """The row of a service; its credentials are sealed into a column of their own."""
     return (

@@ -14,7 +14,6 @@ from aaa.credential.identity import (
     parse_circuit,
     parse_mac,
     show_circuit,
-    split_called_station,
     split_realm,
 )
 from aaa.credential.verifier import CredentialError
@@ -82,7 +81,6 @@ def test_other_text_is_no_mac(text: bytes) -> None:
 def test_arbitrary_octets_never_raise(text: bytes) -> None:
     mac = normalize_mac(text)
     assert mac is None or len(mac) == 6
-    split_called_station(text)
     NameRules(lower=True, realms=(b"x",)).candidates(text)
 
 
@@ -106,25 +104,6 @@ def test_styles_are_spelled_as_their_vendors_do() -> None:
 def test_pushed_mac_that_is_none_is_refused() -> None:
     with pytest.raises(CredentialError, match=r"lock\.mac: expected six octets"):
         parse_mac("02-00-00-00-00", "lock.mac")
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        (b"AA-BB-CC-DD-EE-FF:Lobby", (MAC, b"Lobby")),
-        (b"AA:BB:CC:DD:EE:FF:a:b", (MAC, b"a:b")),
-        (b"aabb.ccdd.eeff:x", (MAC, b"x")),
-        (b"aabbccddeeff:caf\xe9 ", (MAC, b"caf\xe9 ")),
-        (b"AA-BB-CC-DD-EE-FF:", (MAC, b"")),
-        (b"AA-BB-CC-DD-EE-FF", (MAC, b"")),
-        (b"aabbccddeeff:1:2:3", (MAC, b"1:2:3")),
-        (b"pppoe-service", None),
-        (b"ether1:AA:BB:CC:DD:EE:FF", None),
-        (b"", None),
-    ],
-)
-def test_called_station_is_access_point_and_ssid(text: bytes, wanted: tuple[bytes, bytes] | None) -> None:
-    assert split_called_station(text) == wanted
 
 
 @given(ids, ids, ids, ids)

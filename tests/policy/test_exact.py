@@ -10,11 +10,23 @@ from msgspec.structs import replace
 
 from aaa.config.policy import compile_texts
 from policy.decide import MOMENTS_SOUGHT_MAX, _time_edge, decide
-from policy.expression import EDGES_SOUGHT_MAX, Expression
+from policy.expression import Expression
 from policy.grammar import Vocabulary, compile_expression
 from policy.model import Decision, Facts, Plan, Quota, QuotaFacts, ServiceFacts
 from policy.rules import EMPTY, Policy
-from tests.policy.worlds import BASE, ZONES, body, conditions, later, policies, used, worlds
+from tests.policy.worlds import (
+    BASE,
+    EDGES_SOUGHT_MAX,
+    ZONES,
+    body,
+    conditions,
+    later,
+    next_change,
+    next_usage,
+    policies,
+    used,
+    worlds,
+)
 
 FAR_S = 40 * 86_400.0
 
@@ -92,14 +104,14 @@ def test_a_condition_is_total_and_changes_when_it_says(facts: Facts, text: str, 
     value = condition(facts)
     assert value in (True, False)
     assert condition.explain(facts)
-    end = condition.next_change(facts)
+    end = next_change(condition, facts)
     if end is not None:
         assert end > facts.now
         assert condition(later(facts, end)) != value or edges_of(condition, facts, end) >= EDGES_SOUGHT_MAX
         assert condition(later(facts, nextafter(end, -inf))) == value
     until = facts.now + FAR_S if end is None else end
     assert condition(later(facts, min(facts.now + (until - facts.now) * share, nextafter(until, -inf)))) == value
-    usage = condition.next_usage(facts)
+    usage = next_usage(condition, facts)
     if usage is not None:
         assert facts.quota is not None
         assert usage > facts.quota.used
@@ -137,7 +149,7 @@ def compile_text(text: str, zone: str) -> Expression:
 def test_the_crossing_of_a_ratio_is_exact_to_the_octet(op: str, u: int, left: int, octets: int, ratio: float) -> None:
     condition = compile_expression(f"quota.used_ratio {op} {ratio!r}", Vocabulary())
     facts = Facts(now=0.0, plan=Plan(revision=1), quota=QuotaFacts(octets, u, left))
-    usage = condition.next_usage(facts)
+    usage = next_usage(condition, facts)
     if usage is not None:
         assert condition(used(facts, usage)) != condition(facts)
         assert condition(used(facts, usage - 1)) == condition(facts)

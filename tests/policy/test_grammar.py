@@ -22,6 +22,7 @@ from policy.model import (
     SubscriberFacts,
     Window,
 )
+from tests.policy.worlds import next_change, next_usage
 
 NOW = 1_764_000_000.0  # 2025-11-24 16:00 UTC, a Monday
 EXTRA = {
@@ -123,7 +124,7 @@ def test_what_reads_the_place_is_false_without_one() -> None:
     nowhere = Facts(now=NOW, plan=FACTS_NOW.plan)
     for text in ('session.nas.name == ""', 'not (session.nas.name == "x")', 'session.nas.name == "x" or true'):
         assert compiled(text)(nowhere) is False
-        assert compiled(text).next_change(nowhere) is None
+        assert next_change(compiled(text), nowhere) is None
 
 
 def test_what_reads_the_balance_is_false_without_one() -> None:
@@ -142,7 +143,7 @@ def test_a_declared_fact_of_another_type_is_its_default(value: object, risk: int
 @pytest.mark.parametrize("value", ["2025-11-24T17:00:00+00:00", 1_764_003_600, 1_764_003_600.0, "2025-11-24T17:00:00Z"])
 def test_a_declared_moment_is_text_with_a_zone_or_epoch_seconds(value: str | float) -> None:
     facts = billed({"due_at": value})
-    assert compiled("now < subscriber.billing.due_at").next_change(facts) == NOW + 3600
+    assert next_change(compiled("now < subscriber.billing.due_at"), facts) == NOW + 3600
 
 
 @pytest.mark.parametrize("value", ["tomorrow", "2025-11-24T17:00:00", True, ""])
@@ -311,5 +312,5 @@ def test_any_words_of_the_language_are_a_total_condition_or_a_fault(text: str) -
         return
     assert condition(FACTS_NOW) in (True, False)
     assert condition(Facts(now=NOW, plan=FACTS_NOW.plan)) in (True, False)
-    condition.next_change(FACTS_NOW)
-    condition.next_usage(FACTS_NOW)
+    next_change(condition, FACTS_NOW)
+    next_usage(condition, FACTS_NOW)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import inf
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aaa.config.policy import compile_texts
-from policy.expression import at_usage
+from policy.expression import Expression, at_usage
 from policy.model import (
     DAYS,
     BillingFacts,
@@ -32,6 +33,8 @@ from policy.rules import Policy
 
 ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kathmandu", "America/St_Johns")
 DAY_S = 86_400.0
+EDGES_SOUGHT_MAX = 64
+"""Edges without effect: windows that never meet have no end of them."""
 
 RATES = st.builds(Rate, st.sampled_from([0, 1_000_000, 50_000_000]), st.sampled_from([1_000_000, 10_000_000]))
 TIMES = st.sampled_from(["00:00", "01:30", "02:00", "02:15", "03:00", "06:00", "18:00", "20:00", "23:59"])
@@ -242,3 +245,26 @@ def later(facts: Facts, moment: float) -> Facts:
 def used(facts: Facts, usage: int) -> Facts:
     """The same facts after more usage."""
     return at_usage(facts, usage)
+
+
+def next_change(condition: Expression, facts: Facts) -> float | None:
+    """When time alone changes the value next; None: never. After EDGES_SOUGHT_MAX edges: the last one looked at."""
+    value, edge = condition(facts), condition.time_edge(facts)
+    for _ in range(EDGES_SOUGHT_MAX):
+        if edge == inf:
+            return None
+        if condition(later(facts, edge)) != value:
+            break
+        edge = condition.time_edge(later(facts, edge))
+    return edge
+
+
+def next_usage(condition: Expression, facts: Facts) -> int | None:
+    """The smallest usage above facts.quota.used at which the value is another; None: there is none."""
+    value, edge = condition(facts), condition.usage_edge(facts)
+    while edge != inf:
+        at_edge = used(facts, int(edge))
+        if condition(at_edge) != value:
+            return int(edge)
+        edge = condition.usage_edge(at_edge)
+    return None

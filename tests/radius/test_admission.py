@@ -109,6 +109,27 @@ def test_what_is_dropped_is_counted_by_its_reason(payload: bytes, reason: str) -
     assert gate.drops() == {reason: 1}
 
 
+@pytest.mark.parametrize(
+    ("policy", "allowed", "proxy_state", "reason"),
+    [
+        ("auto", False, False, None),
+        ("auto", False, True, "PROXY_STATE_UNSIGNED"),
+        ("auto", True, True, None),
+        ("off", False, False, None),
+        ("off", False, True, "PROXY_STATE_UNSIGNED"),
+        ("off", True, True, None),
+        ("require", False, False, "MISSING_MESSAGE_AUTHENTICATOR"),
+        ("require", True, True, "MISSING_MESSAGE_AUTHENTICATOR"),
+    ],
+)
+def test_requests_without_message_authenticator(
+    policy: str, allowed: bool, proxy_state: bool, reason: str | None
+) -> None:
+    gate = Gate(message_authenticator=policy, allow_proxy_state=allowed)
+    request = gate.take(login(signed=False, more=attribute(33, b"x") if proxy_state else b""))
+    assert (request is None, gate.drops()) == ((True, {reason: 1}) if reason else (False, {}))
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_during_a_rotation_the_answer_bears_the_secret_that_asked(signed: bool) -> None:
     gate = Gate(second_secret=Redacted("a-new-secret"))

@@ -18,7 +18,6 @@ from aaa.radius.client import (
     Schedule,
     build_accounting,
     build_login,
-    build_status,
     verify_response,
 )
 from native import crypto
@@ -99,13 +98,6 @@ def test_accounting_is_signed_by_its_content() -> None:
     request = build_accounting(SECRET, ENTROPY, attribute(40, b"\0\0\0\1"))
     assert SECRET.verify_accounting(Packet.parse(request.data))
     assert isinstance(verify_response(request, respond(request, Code.ACCOUNTING_RESPONSE), SECRET), Response)
-
-
-def test_status_server_takes_either_answer() -> None:
-    request = build_status(SECRET, ENTROPY)
-    assert request.code == Code.STATUS_SERVER
-    for code in (Code.ACCESS_ACCEPT, Code.ACCOUNTING_RESPONSE):
-        assert isinstance(verify_response(request, respond(request, code), SECRET), Response)
 
 
 @pytest.mark.parametrize("signed", [True, False])

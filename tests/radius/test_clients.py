@@ -128,26 +128,6 @@ def test_every_setting_is_an_attribute() -> None:
     assert "long" not in repr(client)
 
 
-@pytest.mark.parametrize(
-    ("policy", "allowed", "proxy_state", "reason"),
-    [
-        ("auto", False, False, None),
-        ("auto", False, True, registry.COUNT_PROXY_STATE_REFUSED),
-        ("auto", True, True, None),
-        ("off", False, False, None),
-        ("off", False, True, registry.COUNT_PROXY_STATE_REFUSED),
-        ("off", True, True, None),
-        ("require", False, False, registry.COUNT_MISSING_MESSAGE_AUTHENTICATOR),
-        ("require", True, True, registry.COUNT_MISSING_MESSAGE_AUTHENTICATOR),
-    ],
-)
-def test_requests_without_message_authenticator(
-    policy: str, allowed: bool, proxy_state: bool, reason: int | None
-) -> None:
-    client = Client(nas("x", "192.0.2.1", message_authenticator=policy, allow_proxy_state=allowed))
-    assert client.refuses_unsigned(proxy_state) == reason
-
-
 def test_no_rate_limit_admits_everything() -> None:
     assert Client(nas("x", "192.0.2.1")).allow(1_000_000, 0.0) == 1_000_000
 

@@ -304,7 +304,7 @@ class Restarts(RuleBasedStateMachine):
                 continue
             assert service in account.members
             assert [member.no for member in account.members] == sorted(member.no for member in account.members)
-            buckets = ledger.buckets_at(store, service, AT + self.clock)
+            buckets = ledger.balance_at(store, service, AT + self.clock).buckets
             assert all(bucket.used >= 0 for bucket in buckets)
             names = [(bucket.kind, bucket.id) for bucket in buckets]
             assert len(names) == len(set(names))

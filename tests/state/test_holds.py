@@ -92,12 +92,12 @@ def test_hold_ends_by_itself_and_its_end_is_told_once(world):
     assert holds.hold_facts(world.store.services["alice"], AT + 60) == ((), None)
     told(world)
     world = world.restart()
-    assert holds.next_hold_end(world.store) == AT + 60
+    assert world.store.hold_ends[0][0] == AT + 60
     assert holds.expire_holds(world.store, AT + 59) == 0
     assert holds.expire_holds(world.store, AT + 61) == 1
     assert told(world) == ["hold.lifted", ("service.state_changed", "suspended", "active")]
     assert [event.cause.actor for event in world.store.events][-2:] == ["time", "time"]
-    assert holds.next_hold_end(world.store) is None
+    assert not world.store.hold_ends
     assert dump(world.restart().store) == dump(world.store)
 
 

@@ -635,7 +635,7 @@ def test_whatever_comes_in_which_order_all_is_charged_once_and_told_once(steps, 
             offered, unused = sum(bucket[2] for bucket in model.buckets), sum(bucket[3] for bucket in model.buckets)
             assert (found.used, found.octets, found.left) == (model.used, offered, unused), step
     for name, model in models.items():
-        buckets = ledger.buckets_at(world.store, world.store.services[name], AT + now)
+        buckets = ledger.balance_at(world.store, world.store.services[name], AT + now).buckets
         assert [[each.kind, each.id, each.octets, each.left] for each in buckets] == model.buckets
     restart()
     for kind, percent in (("quota.threshold", 50), ("quota.threshold", 80), ("quota.threshold", 100)):

@@ -46,5 +46,5 @@ FAMILY = Family(
     filter=None,
     live=live,
     alone=is_router,
-    capabilities=Capabilities(all_keys_must_match=True, session_timeout=True, untested=False),
+    capabilities=Capabilities(session_timeout=True),
 )

@@ -42,5 +42,5 @@ FAMILY = Family(
     options=("rate_style", "garden_filter", "garden_vlan"),
     styles=("all", "wifi", "epmp", "pmp"),
     rate_max_bps=UINT32_MAX,
-    capabilities=Capabilities(keys=(("Acct-Session-Id",), ("Calling-Station-Id",)), all_keys_must_match=True),
+    capabilities=Capabilities(keys=(("Acct-Session-Id",), ("Calling-Station-Id",))),
 )

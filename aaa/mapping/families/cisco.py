@@ -126,7 +126,6 @@ FAMILY = Family(
     capabilities=Capabilities(
         port=1700,
         keys=(("Acct-Session-Id",), ("Framed-IP-Address",), ("Calling-Station-Id",), ("Cisco-Account-Info",)),
-        all_keys_must_match=True,
         session_timeout=True,
     ),
 )

@@ -82,16 +82,12 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     keys: tuple[tuple[str, ...], ...] = (("Acct-Session-Id",), ("User-Name", "Framed-IP-Address"))
     """Attributes that name a session, smallest set first; the next set when the NAS did not send one of these, or
     answered Session-Context-Not-Found. Always with the octets as the NAS sent them."""
-    all_keys_must_match: bool = False
-    """A key more than needed can make the NAS refuse."""
     strict: bool = False
     """Any attribute it does not know gets Unsupported-Attribute (401): send keys only, no Event-Timestamp."""
     coa: bool = True
     """Answers CoA-Request; otherwise only Disconnect-Request."""
     session_timeout: bool = False
     """A CoA sets Session-Timeout anew, counted from that moment."""
-    untested: bool = True
-    """Known from documents or practice, not observed on the real box."""
 
 
 class Family(Struct, frozen=True, kw_only=True):

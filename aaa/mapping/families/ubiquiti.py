@@ -16,7 +16,5 @@ FAMILY = Family(
     garden=filter_garden,
     options=("garden_filter", "garden_vlan"),
     rate_max_bps=UINT32_MAX,
-    capabilities=Capabilities(
-        keys=(("Acct-Session-Id",), ("Calling-Station-Id",)), all_keys_must_match=True, strict=True, coa=False
-    ),
+    capabilities=Capabilities(keys=(("Acct-Session-Id",), ("Calling-Station-Id",)), strict=True, coa=False),
 )
