@@ -178,19 +178,25 @@ class Scratch:
 
     # What operations name
 
+    def owner_of(self, operation: Operation) -> SubscriberRecord | None:
+        """The real subscriber that an operation is about."""
+        real = self.real
+        if operation.kind == "subscriber":
+            return real.subscribers.get(operation.id)
+        if operation.kind not in ("service", "credentials"):
+            return None
+        service = real.services.get(operation.id)
+        if service is not None:
+            return service.subscriber
+        return real.subscribers.get(str((operation.value or {}).get("subscriber_id")))
+
     async def take(self, operation: Operation, breathe: Callable[[], Awaitable[None]]) -> None:
         """Copy what an operation may change. breathe: called between one subscriber and the next. Raises TooLarge."""
         real, store = self.real, self.store
         key = (operation.kind, operation.id)
         if key in real.tombstones:
             store.tombstones[key] = real.tombstones[key]
-        subscriber: SubscriberRecord | None = None
-        if operation.kind == "subscriber":
-            subscriber = real.subscribers.get(operation.id)
-        elif operation.kind in ("service", "credentials"):
-            service = real.services.get(operation.id)
-            named = (operation.value or {}).get("subscriber_id")
-            subscriber = service.subscriber if service is not None else real.subscribers.get(str(named))
+        subscriber = self.owner_of(operation)
         if subscriber is not None:
             groups = (operation.value or {}).get("groups") if operation.kind == "subscriber" else None
             await self.take_subscriber(subscriber, groups, breathe)
@@ -269,6 +275,7 @@ class Scratch:
         copy.state, copy.adopted = real.state, real.adopted
         copy.decision, copy.desired = real.decision, real.desired
         copy.diverged_at, copy.enforcement = real.diverged_at, real.enforcement
+        copy.ends_at, copy.started_at, copy.authorised_at = real.ends_at, real.started_at, real.authorised_at
         copy.calling_station, copy.called_station = real.calling_station, real.called_station
         copy.nas_port_id, copy.circuit_id, copy.remote_id = real.nas_port_id, real.circuit_id, real.remote_id
         return copy
@@ -364,7 +371,7 @@ class Preview:
             store.affected_all = Cause(self._actor.name, self._actor.correlation_id)
             adopt_plans(store, self._policy, self.at)
         for operation in self._operations:
-            if operation.kind in KINDS:
+            if operation.kind in KINDS and not self._is_anothers(operation):
                 await self.scratch.take(operation, self._breathe)
         named = set(store.services)
         before = {session.id: session.desired for session in store.sessions.values()}
@@ -385,11 +392,20 @@ class Preview:
                 detail = f"a {operation.kind} changes no decision"
                 self.results.append(Result(operation.kind, operation.id, "error", None, "invalid", detail, "$.kind"))
                 continue
+            if self._is_anothers(operation):
+                detail = "this belongs to another operator"
+                self.results.append(Result(operation.kind, operation.id, "error", None, "forbidden", detail))
+                continue
             if operation.value is not None:
                 # Who may log in is no matter of live sessions, and other services' credentials are not here.
                 operation.value.pop("credentials", None)
             refused = self._server.sync.refuse_attributes(operation)
             self.results.append(refused or apply_operation(store, operation, self._actor.operator, self.at))
+
+    def _is_anothers(self, operation: Operation) -> bool:
+        """Security: what the actor may not see is not even copied, so nothing is told of its sessions."""
+        owner = self.scratch.owner_of(operation)
+        return owner is not None and self._actor.operator not in (None, owner.body.operator)
 
     async def _settle(self) -> None:
         """Automations and comparisons over what was named, until nothing new comes of it."""

@@ -102,6 +102,14 @@ def test_previews_and_explanations_keep_within_an_operator(site: Site) -> None:
     assert [item["service_id"] for item in mine["items"]] == ["x"]
     other = site.as_brand("POST", "/v1/policy/preview", {"operations": [{**operation, "id": "a"}]})
     assert (other["items"], other["operations"][0]["error"]) == ([], "forbidden")
+    new = {"op": "put", "kind": "service", "id": "new", "value": {"revision": 1, "subscriber_id": "a", "plan_id": "p"}}
+    for named in ({**operation, "id": "a"}, new, {"op": "delete", "kind": "subscriber", "id": "a", "revision": 9}):
+        asked = {"files": {"night.toml": POLICY.replace("0.5", "0.25")}, "operations": [named]}
+        both = site.as_brand("POST", "/v1/policy/preview", asked)
+        assert both["operations"][0]["error"] == "forbidden"
+        assert {item["service_id"] for item in both["items"]} == {"x"}
+        assert both["summary"]["sessions"] == 1
+        assert {name.partition("/")[0] for group in both["groups"] for name in group["nas"]} == {"theirs"}
     everything = site.as_brand("POST", "/v1/policy/preview", {"files": {}})
     assert {item["service_id"] for item in everything["items"]} <= {"x"}
     assert site.as_brand("GET", "/v1/services/x/decision?nas=theirs")["grant"] is True
