@@ -336,7 +336,7 @@ class Enforcer:
         confirmed = session.decision
         open = session.enforcement
         if open is None:
-            if confirmed is not None and confirmed.id == desired.id:
+            if confirmed is not None and confirmed.id == desired.id and not self._is_renewed(session, desired):
                 if session.diverged_at:
                     self._converge(session)
                 return
@@ -366,7 +366,7 @@ class Enforcer:
                        cause, urgent)  # fmt: skip
             return
         confirmed = session.decision
-        if confirmed is not None and confirmed.id == desired.id:
+        if confirmed is not None and confirmed.id == desired.id and not self._is_renewed(session, desired):
             self._converge(session)
             return
         if not desired.grant:
@@ -378,6 +378,13 @@ class Enforcer:
             self._converge(session)
             return
         self._open(session, difference.kind, difference.why, desired, at, cause, urgent)
+
+    def _is_renewed(self, session: SessionRecord, desired: DecisionRecord) -> bool:
+        """Whether the NAS would end a session too early: what it was told of the end holds no more."""
+        service = session.service
+        if session.ends_at == 0.0 or service is None or service.body.expires_at is None:
+            return False
+        return self.network.difference(session, desired, desired).kind != "none"
 
     # What others ask for
 
@@ -471,6 +478,9 @@ class Enforcer:
     def note_opened(self, session: SessionRecord, at: float, first: bool) -> None:
         """A session's first report: what is desired may have changed since its Accept. first: as in compare()."""
         decision = session.decision
+        service = session.service
+        if decision is not None and service is not None and service.body.expires_at is not None:
+            session.ends_at = self.network.end_of(session, decision)
         if decision is not None and not decision.grant:
             # It was disconnected and speaks again.
             session.decision = None
@@ -627,6 +637,7 @@ class Enforcer:
             self._close(enforcement, "session_over", at)
             return
         if reply.result == "ack":
+            session.ends_at = reply.ends_at or session.ends_at
             self._acknowledged(enforcement, session, at)
         elif reply.result == "nak" and reply.error_cause == SESSION_NOT_FOUND:
             self._close(enforcement, "session_gone", at)

@@ -18,7 +18,14 @@ class Network(Protocol):
     def difference(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> Difference:
-        """What it takes; confirmed None: unknown, so everything that can be changed is sent. Pure, cached, cheap."""
+        """What it takes; confirmed None: unknown, so everything that can be changed is sent. Pure, cached, cheap.
+
+        Between equal decisions: a longer Session-Timeout, where the service was renewed since it was told.
+        """
+        ...
+
+    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
+        """When the network element ends the session by itself if it is told now, epoch seconds; NEVER."""
         ...
 
     def change(

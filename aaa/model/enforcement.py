@@ -44,6 +44,8 @@ class Reply(Struct, frozen=True, gc=False):
     attributes: tuple[tuple[str, str], ...] = ()
     """What else was sent."""
     detail: str = ""
+    ends_at: float = 0.0
+    """When the network element was told to end the session, epoch seconds; 0.0: it was not told."""
 
 
 class Enforcement:

@@ -183,5 +183,6 @@ cdef class SessionRecord:
     cdef public DecisionRecord decision
     cdef public DecisionRecord desired
     cdef public double diverged_at
+    cdef public double ends_at
     cdef public object enforcement
     cdef public int dirty

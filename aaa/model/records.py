@@ -455,6 +455,8 @@ class SessionRecord:
     """The one it should run under, as last compared; None: not looked at yet."""
     diverged_at: float
     """Since when the two differ; 0.0: they do not."""
+    ends_at: float
+    """When its NAS was told to end it; NEVER: at no time; 0.0: not known, or of no interest."""
     enforcement: Enforcement | None
     """What is being done about it."""
     dirty: int
@@ -501,5 +503,6 @@ class SessionRecord:
         self.decision = None
         self.desired = None
         self.diverged_at = 0.0
+        self.ends_at = 0.0
         self.enforcement = None
         self.dirty = 0

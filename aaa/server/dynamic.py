@@ -61,6 +61,8 @@ SESSION_TIMEOUT: Final = 27
 NAS_IDENTIFIER: Final = 32
 CISCO: Final = 9
 CISCO_ACCOUNT_INFO: Final = 250
+RENEWED_S: Final = 60.0
+"""By how much a session's end must have moved before its NAS is told."""
 JITTER: Final = 0.1
 """RAND of RFC 5080 §2.2.1."""
 RESULTS: Final = ("ack", "nak", "not_found", "timeout", "error")
@@ -143,12 +145,32 @@ class Dynamic:
             if len(self._changes) >= DYNAMIC_CHANGES_MAX:
                 self._changes.clear()
             found = self._changes[key] = (change, change.difference())
+        if found[0].kind == "none" and confirmed is not None and confirmed.id == desired.id:
+            return self._renewal(session, desired, found)
         posture = self.postures.get(session.nas.name)
         if found[0].kind == "coa" and posture is not None and posture.refuses_coa(self.wall()):
             cause = ERROR_CAUSES[posture.error_cause]
             change = Change("disconnect", f"{found[0].why}: {session.nas.name} refuses CoA ({cause})")
             return change, change.difference()
         return found
+
+    def _renewal(
+        self, session: SessionRecord, desired: DecisionRecord, nothing: tuple[Change, Difference]
+    ) -> tuple[Change, Difference]:
+        """A longer Session-Timeout alone, where the NAS was told too early an end and takes another."""
+        options = self.options.get(session.nas.client_name)
+        if options is None or not options.coa or not FAMILIES[options.family].capabilities.session_timeout:
+            return nothing
+        if not 0.0 < session.ends_at < self.end_of(session, desired) - RENEWED_S:
+            return nothing
+        change = Change("coa", "session_timeout", ((),), (b"",), desired.session_timeout_s)
+        return change, change.difference()
+
+    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
+        """When the NAS is to end a session by itself: its time is over, or its service's."""
+        began = session.started_at or session.authorised_at
+        ends_at = began + decision.session_timeout_s if decision.session_timeout_s else NEVER
+        return ends_at if session.service is None else min(ends_at, end_of(session.service))
 
     def change(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord, done: Done
@@ -261,7 +283,7 @@ class Job:
     """One change or disconnect of one session, through all of its exchanges."""
 
     __slots__ = (
-        "action", "change", "done", "first_at", "network", "packet", "sent_at", "session", "sets", "told",
+        "action", "change", "done", "ends_at", "first_at", "network", "packet", "sent_at", "session", "sets", "told",
         "transmissions",
     )  # fmt: skip
 
@@ -282,6 +304,8 @@ class Job:
         self.sent_at = 0.0
         """Monotonic seconds of the first transmission of the exchange in flight."""
         self.transmissions = 0
+        self.ends_at = 0.0
+        """When the NAS is told to end the session, epoch seconds; 0.0: it is not told."""
 
     def key_sets(self, client: Client) -> list[tuple[int, dict[str, bytes]]]:
         """The family's key sets that this session can fill; the one that the NAS has acknowledged before all."""
@@ -306,7 +330,9 @@ class Job:
         if self.action == "coa":
             rest += self.change.wire[self.packet]
             if self.change.session_timeout_s >= 0 and self.packet == 0:
-                rest += integer_attribute(SESSION_TIMEOUT, self.remaining_s(at))
+                remaining_s = self.remaining_s(at)
+                self.ends_at = at + remaining_s
+                rest += integer_attribute(SESSION_TIMEOUT, remaining_s)
         self.told[self.packet] = rest
         return b"".join(self.sets[0][1].values()) + rest
 
@@ -350,6 +376,7 @@ class Job:
             keys=self.network.show(keys),
             attributes=self.network.show(b"".join(self.told.values())),
             detail=detail,
+            ends_at=self.ends_at if result == "ack" else 0.0,
         )
 
 

@@ -22,6 +22,7 @@ from aaa.model.entities import Service
 from aaa.model.events import SERVER, Cause, Event, Timer
 from aaa.model.records import (
     ENDED,
+    NEVER,
     NO_LIMIT,
     Account,
     CredentialRecord,
@@ -505,6 +506,8 @@ def session_facts(session: SessionRecord) -> str:
         facts["desired"] = session.desired.id
     if session.diverged_at:
         facts["diverged_at"] = session.diverged_at
+    if 0.0 < session.ends_at < NEVER:
+        facts["ends_at"] = session.ends_at
     if session.base_input or session.base_output:
         facts["base"] = [session.base_input, session.base_output]
     if session.phases:
@@ -531,6 +534,7 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
     one, 0: unknown."""
     facts = msgspec.json.decode(text)
     session.diverged_at = facts.get("diverged_at", 0.0)
+    session.ends_at = facts.get("ends_at", 0.0)
     session.authorised_at = facts.get("authorised_at", 0.0)
     session.interim_interval_s = facts.get("interim_interval_s", 0)
     session.adopted = facts.get("adopted", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,11 @@ def bngs(tmp_path_factory: pytest.TempPathFactory, port: int, receiver: CoaRecei
     assert code == 0
 
 
-def log_in(server: RunningServer, user: str, site: str, plan: str = "home", session: str = "") -> str:
+def log_in(
+    server: RunningServer, user: str, site: str, plan: str = "home", session: str = "", **fields: Any
+) -> str:
     """A service with one live session at a NAS; its Acct-Session-Id."""
-    server.service(user, plan=plan)
+    server.service(user, plan=plan, **fields)
     session = session or f"id-{user}"
     one = server.nas(ADDRESS[site])
     try:
@@ -179,6 +182,19 @@ def test_a_session_timeout_is_told_as_what_is_left(bngs: RunningServer, receiver
     assert {name for name, _ in asked.pairs} == {
         "Acct-Session-Id", "Event-Timestamp", "Message-Authenticator", "Session-Timeout",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("site", ["mikrotik", "accel-ppp"])
+def test_a_renewed_service_is_not_ended_at_its_old_expiry(
+    bngs: RunningServer, receiver: CoaReceiver, site: str
+) -> None:
+    user, now = f"prepaid-{site}", time.time()
+    session = log_in(bngs, user, site, expires_at=now + 1000)
+    assert receipts_of(change(bngs, user, 2, expires_at=now + 40_000)) == [("coa", "ack")]
+    (asked,) = receiver.asked(session)
+    (left,) = asked.all("Session-Timeout")
+    assert 39_900 < int(left) <= 40_000
+    assert "receipts" not in change(bngs, user, 3, expires_at=now + 40_010)
 
 
 def test_a_used_up_quota_slows_the_session_down(bngs: RunningServer, receiver: CoaReceiver) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 from aaa.engine.automate import Automator
 from aaa.engine.enforce import Enforcer, EnforceSettings
 from aaa.engine.engine import Engine
+from aaa.engine.facts import epoch
 from aaa.engine.presence import Presence
 from aaa.engine.timers import Timers
 from aaa.model.accounting import Status
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.events import Event
-from aaa.model.records import DECISION_MARK, DecisionRecord, NasRecord, SessionRecord
+from aaa.model.records import DECISION_MARK, NEVER, DecisionRecord, NasRecord, SessionRecord
 from aaa.state.load import load
 from aaa.state.recent import replay
 from aaa.state.seal import Sealer
@@ -65,7 +66,13 @@ class FarEnd:
             return Difference("disconnect", "pool needs a new session")
         if confirmed is None or confirmed.body.rate != desired.body.rate:
             return Difference("coa", "rate")
+        if 0.0 < session.ends_at < self.end_of(session, desired):
+            return Difference("coa", "session_timeout")
         return Difference("none")
+
+    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
+        expires_at = session.service.body.expires_at if session.service is not None else None
+        return NEVER if expires_at is None else epoch(expires_at) or NEVER
 
     def change(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord,

@@ -699,3 +699,47 @@ def test_a_change_of_the_plan_is_worked_off_in_slices() -> None:
             break
     assert sum(opened) == 200
     assert max(opened) < 20
+
+
+# Renewal
+
+
+def expiring(it: Field, at: float) -> None:
+    body = it.store.services["alice"].body
+    it.put("service", "alice", subscriber_id=body.subscriber_id, plan_id=body.plan_id, expires_at=at)
+    it.settle()
+
+
+def test_a_renewed_service_keeps_its_session() -> None:
+    it = field()
+    expiring(it, AT + 1000)
+    session = it.online()
+    it.settle()
+    assert (it.far.sent, session.ends_at) == ([], AT + 1000)
+    expiring(it, AT + 90_000)
+    (sent,) = it.far.sent
+    assert (sent.action, session.enforcement is not None) == ("coa", True)
+    it.answer(Reply("ack", ends_at=AT + 90_000))
+    assert (session.ends_at, session.diverged_at) == (AT + 90_000, 0.0)
+    it.settle(2000)
+    assert len(it.far.sent) == 1
+    assert session.state == ACTIVE
+
+
+def test_what_the_nas_was_told_of_the_end_outlives_a_restart() -> None:
+    it = field()
+    expiring(it, AT + 1000)
+    it.online()
+    it = it.restart()
+    expiring(it, AT + 90_000)
+    assert [sent.action for sent in it.far.sent] == ["coa"]
+
+
+def test_an_end_that_comes_earlier_is_left_to_time() -> None:
+    it = field()
+    expiring(it, AT + 90_000)
+    it.online()
+    expiring(it, AT + 1000)
+    assert it.far.sent == []
+    it.settle(1001)
+    assert [sent.action for sent in it.far.sent] == ["disconnect"]
