@@ -5,6 +5,7 @@ Reading files is not its matter: aaa.config.policy turns them into the specs bel
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, NamedTuple
@@ -30,6 +31,10 @@ from policy.facts import FACTS, Declared, Fact, Type, declare
 from policy.grammar import ExpressionError, Fault, Vocabulary, closest, compile_expression
 from policy.model import Plan, Rate, ScheduleEntry, Window
 from policy.rules import RESTRICTED_RATE, Effects, Policy, Rule
+
+RULES_COUNT_MAX = 1_000  # rules; Bound: a decision that looks at all of them stays under 1 ms
+AUTOMATIONS_COUNT_MAX = 1_000  # automations; Bound: an event that all of them listen to stays under 1 ms
+LOOP_STEPS_MAX = 1_000_000  # steps from automation to automation; Bound: about 0.2 s of looking for loops to warn of
 
 Where = tuple[Any, ...]
 """Which table of which file; whoever places the findings chose it. Keys within the table are appended."""
@@ -118,6 +123,14 @@ def compile_policy(
     findings += _twice(((spec.where, spec.name) for spec in specs.rules), "rule")
     findings += _twice(((spec.where, spec.name) for spec in specs.automations), "automation")
     findings += [Finding(where, "[restricted] is given twice") for where, _ in specs.restricted[1:]]
+    bounds: tuple[tuple[str, list[Any], int], ...] = (
+        ("rules", specs.rules, RULES_COUNT_MAX),
+        ("automations", specs.automations, AUTOMATIONS_COUNT_MAX),
+    )
+    for kind, given, most in bounds:
+        if len(given) > most:
+            findings.append(Finding(given[most].where, f"more than {most} {kind}; join some"))
+            del given[most:]
 
     policy = Policy()
     policy.revision, policy.zone, policy.windows = revision, zone, windows
@@ -331,31 +344,28 @@ def _effect(
 
 def loops(automations: Sequence[Automation], events: EventTypes) -> list[tuple[str, ...]]:
     """Chains of automations whose effects lead back to the first: each loop once, from its first automation on."""
-    follows = {
-        automation.name: [
-            other.name
-            for other in automations
-            if any(other.listens_to(event) for effect in automation.effects for event in _leads_to(effect))
-        ]
-        for automation in automations
-    }
-    order = list(follows)
+    listeners: dict[str, list[int]] = {}
+    leads = [{event for effect in automation.effects for event in _leads_to(effect)} for automation in automations]
+    for event in sorted(set().union(*leads)):
+        listeners[event] = [number for number, other in enumerate(automations) if other.listens_to(event)]
+    follows = [sorted({number for event in events for number in listeners[event]}) for events in leads]
     found: list[tuple[str, ...]] = []
-    for start, first in enumerate(order):
+    steps = 0
+    for start in range(len(automations)):
         # The shortest way back through automations that stand behind this one.
-        allowed = set(order[start:])
-        ways: list[tuple[str, ...]] = [(first,)]
-        seen: set[str] = set()
-        while ways:
-            way = ways.pop(0)
+        ways: deque[tuple[int, ...]] = deque([(start,)])
+        seen: set[int] = set()
+        while ways and steps < LOOP_STEPS_MAX:
+            way = ways.popleft()
             following = follows[way[-1]]
-            if first in following:
-                found.append(way)
+            if start in following:
+                found.append(tuple(automations[number].name for number in way))
                 break
-            for name in following:
-                if name in allowed and name not in seen:
-                    seen.add(name)
-                    ways.append((*way, name))
+            steps += len(following)
+            for number in following:
+                if number > start and number not in seen:
+                    seen.add(number)
+                    ways.append((*way, number))
     return found
 
 

@@ -23,7 +23,7 @@ from aaa.config.read import read_struct, suggest
 from aaa.config.report import Report
 from aaa.config.values import parse_duration
 from aaa.errors import ConfigError, Problem
-from aaa.limits import CONFIG_FILE_BYTES_MAX, POLICY_FILES_COUNT_MAX
+from aaa.limits import CONFIG_FILE_BYTES_MAX, POLICY_FILES_COUNT_MAX, POLICY_LINE_DOTS_MAX
 from aaa.model.event_types import EVENT_TYPES
 from policy import model
 from policy.automation import (
@@ -49,8 +49,9 @@ EVENTS: Final[EventTypes] = {
 }
 """What expressions of automations may read of events."""
 
-_SCALED: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)", re.ASCII)
-_OCTETS: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]i?)?B", re.ASCII)
+_SCALED: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kMGT]?)", re.ASCII)
+_OCTETS: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kMGT]i?)?B", re.ASCII)
+_QUOTED: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
 _FACTORS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY: Final = {"ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
@@ -200,13 +201,19 @@ def compile_texts(texts: Mapping[str, str], zone: str = "UTC") -> Policy:
     specs = Specs()
     for name in sorted(texts):
         text = texts[name].replace("\r\n", "\n")
-        try:
-            data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            problems.append(_syntax_problem(name, str(error), text))
+        deep = _deep_line(text)
+        if deep:
+            message = f"has more than {POLICY_LINE_DOTS_MAX} dots outside of quotes; break the line"
+            problems.append(Problem(name, deep, "", message, 1))
             continue
-        files[name] = file = _File(name, text, data)
-        _Reader(file, specs).read()
+        try:
+            files[name] = file = _File(name, text, tomllib.loads(text))
+            _Reader(file, specs).read()
+        except RecursionError:
+            problems.append(Problem(name, 1, "", "lists or tables are nested too deeply", 1))
+        except ValueError as error:
+            # Not only what is no TOML: also a number of more digits than Python reads.
+            problems.append(_syntax_problem(name, str(error), text))
     digest = hashlib.sha256(repr((zone, [(Path(name).name, texts[name]) for name in sorted(texts)])).encode())
     policy, findings = compile_policy(specs, EVENTS, info, digest.hexdigest()[:16])
     warnings: list[Problem] = []
@@ -218,6 +225,12 @@ def compile_texts(texts: Mapping[str, str], zone: str = "UTC") -> Policy:
         raise ConfigError(sorted(set(problems), key=lambda problem: (problem.file, problem.line, problem.column)))
     policy.warnings = tuple(warnings)
     return policy
+
+
+def _deep_line(text: str) -> int:
+    """Number of the first line that may be a key of very many parts, which the parser reads in quadratic time; or 0."""
+    lines = _QUOTED.sub('""', text).split("\n")
+    return next((number for number, line in enumerate(lines, 1) if line.count(".") > POLICY_LINE_DOTS_MAX), 0)
 
 
 class _File(Report):

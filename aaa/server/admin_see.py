@@ -12,7 +12,7 @@ import msgspec
 from aaa.config.policy import compile_texts
 from aaa.credential.identity import normalize_mac
 from aaa.errors import ConfigError, Problem
-from aaa.limits import ADMIN_SLICE_COUNT, STATS_NASES_COUNT, TRACERS_COUNT_MAX
+from aaa.limits import ADMIN_SLICE_COUNT, POLICY_PROBLEMS_SHOWN_MAX, STATS_NASES_COUNT, TRACERS_COUNT_MAX
 from aaa.model.access import Cause
 from aaa.model.accounting import AccountingOutcome
 from aaa.model.operations import Actor, Answer, Operation
@@ -79,7 +79,7 @@ class See:
             return reply(200, body)
         except ConfigError as error:
             detail = f"{len(error.problems)} problems in the policy files"
-            errors = [problem_view(problem) for problem in error.problems]
+            errors = [problem_view(problem) for problem in error.problems[:POLICY_PROBLEMS_SHOWN_MAX]]
             return reply(422, {"error": "invalid", "detail": detail, "field": "$.files", "errors": errors})
         except TooLarge as error:
             return refused(422, "too_large", str(error), "$.operations")

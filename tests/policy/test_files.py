@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,34 @@ def test_any_tables_are_a_policy_or_problems_with_places(tables: list[tuple[str,
         for problem in error.problems:
             assert 1 <= problem.line <= len(lines)
             assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+
+
+AUTOMATION = "[[automation]]\nname = 'x%d'\non = ['hold.added']\ndo = { restrict = true }\n"
+RULE = "[[rule]]\nname = 'x%d'\nthen = { deny = 'x' }\n"
+HOSTILE = {
+    "lists": ("x = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+    "tables": ("x = " + "{a=" * 3000 + "1" + "}" * 3000, "nested too deeply"),
+    "header": ("[" + ".".join("a" * 50_000) + "]", "dots outside of quotes"),
+    "key": ('"\\"".' + ".".join("a" * 50_000) + '."\\"" = 1', "dots outside of quotes"),
+    "number": ("x = " + "1" * 10_000, "is not TOML"),
+    "rate": (f"[restricted]\nrate = '{'9' * 400}M/1M'", "is no rate"),
+    "volume": (f"[[plan]]\nid = 'p'\nkind = 'internet'\nquota = {{ octets = '{'9' * 400}GB' }}", "is no volume"),
+    "duration": (f"[[rule]]\nname = 'x'\nthen = {{ session_timeout = '{'9' * 400}d' }}", "is no duration"),
+    "rules": ("".join(RULE % number for number in range(1001)), "more than 1000 rules"),
+    "automations": ("".join(AUTOMATION % number for number in range(3000)), "more than 1000 automations"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_text_is_a_problem_at_its_place_and_costs_little(text: str, message: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ConfigError) as caught:
+        compile_texts({"a.toml": text})
+    assert any(message in problem.message for problem in caught.value.problems)
+    # The texts of a preview come from a token; the worst took 100 CPU-seconds without bounds.
+    assert time.process_time() - began < 10
+
+
+def test_long_conditions_in_quotes_are_no_deep_keys() -> None:
+    condition = " or ".join(["subscriber.billing.overdue_days > 3"] * 70)
+    assert compile_texts({"a.toml": f'[[rule]]\nname = "x"\nwhen = "{condition}"\nthen = {{ deny = "x" }}\n'}).rules
