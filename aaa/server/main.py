@@ -82,7 +82,7 @@ PACKET_SLICE_NS = 100_000
 """The packet loop's time slice: the shortest that the kernel grants."""
 ENGINE_TICK_S = 0.02
 """How exactly a decision ends, and how often a NAS is asked whether it takes more."""
-GC_THRESHOLDS = (2_000, 10, 1_000_000)
+GC_THRESHOLDS = (1_000, 5, 1_000_000)
 """Young objects at a collection, young collections at a middle one: each stays near 1 ms. The oldest are left alone."""
 SWITCH_INTERVAL_S = 0.0005
 """How long another Python thread may hold the packet loop."""
