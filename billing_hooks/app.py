@@ -133,6 +133,8 @@ class Door:
         )  # fmt: skip
 
     async def _show_metrics(self, context: Context) -> Response[bytes]:
+        if context.actor.operator is not None:
+            raise ProblemError("forbidden", "metrics are of all operators together")
         answer = await self.engine.call("metrics", context.actor)
         if answer.status != 200:
             return refuse(answer)

@@ -25,6 +25,7 @@ from billing_hooks.problems import (
     check_value,
     make_problem,
     parse_json,
+    read_body,
 )
 from billing_hooks.rpc import Engine
 from billing_hooks.tokens import ADMINS, CHANGERS, EVERYBODY, PUSHERS, READERS, SUPPORT, ApiSettings, Role
@@ -219,10 +220,7 @@ def delete(kind: str) -> Handler:
     async def handle(context: Context) -> Response[bytes]:
         revision = context.query.revision
         if revision is None and context.body:
-            try:
-                body = check_value(parse_json(context.body), schema.Deletion)
-            except FieldError as error:
-                raise error.to_problem() from None
+            body = read_body(context.body, schema.Deletion)
             revision = None if body.revision is UNSET else body.revision
         if revision is None:
             raise ProblemError("invalid", "a deletion needs ?revision=N, higher than the stored one", "revision")
@@ -231,18 +229,22 @@ def delete(kind: str) -> Handler:
     return handle
 
 
-def _get(kind: str) -> Handler:
+def get(kind: str, method: str = "get") -> Handler:
+    """One entity, by the engine's method."""
+
     async def handle(context: Context) -> Response[bytes]:
-        return await context.ask("get", {"kind": kind, "id": context.path["id"]})
+        return await context.ask(method, {"kind": kind, "id": context.path["id"]})
 
     return handle
 
 
-def _list(kind: str) -> Handler:
+def list_page(kind: str, method: str = "list") -> Handler:
+    """A page of entities, by the engine's method."""
+
     async def handle(context: Context) -> Response[bytes]:
         filters = drop_empty(context.query)
         after, limit = filters.pop("after"), filters.pop("limit")
-        return await context.ask("list", {"kind": kind, "after": after, "limit": limit, "filter": filters})
+        return await context.ask(method, {"kind": kind, "after": after, "limit": limit, "filter": filters})
 
     return handle
 
@@ -378,10 +380,10 @@ def _entity(
     return [
         Endpoint(
             method="GET", path=f"/v1/{plural}", roles=READERS, summary=f"List {plural}, page by page",
-            handler=_list(kind), query=query, answer=page, tag=tag,
+            handler=list_page(kind), query=query, answer=page, tag=tag,
         ),
         Endpoint(
-            method="GET", path=one, roles=READERS, summary=f"Show a {kind}", handler=_get(kind), answer=entity, tag=tag
+            method="GET", path=one, roles=READERS, summary=f"Show a {kind}", handler=get(kind), answer=entity, tag=tag
         ),
         Endpoint(
             method="PUT", path=one, roles=PUSHERS, summary=f"Push a whole {kind}", handler=_put(kind, "put"),
@@ -408,7 +410,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *_entity("services", "service", Service, schema.ServicePatch, schema.ServiceQuery, schema.ServicePage),
     Endpoint(
         method="GET", path=f"{SERVICE}/credentials", roles=READERS, tag="Services",
-        summary="Show how requests name a service, without secrets", handler=_get("credentials"),
+        summary="Show how requests name a service, without secrets", handler=get("credentials"),
         answer=schema.CredentialsView,
     ),
     Endpoint(

@@ -22,7 +22,7 @@ from aaa.limits import (
 from aaa.model.entities import Moment
 from aaa.model.event_types import check_pattern
 from billing_hooks.endpoints import JSON, Context, Endpoint
-from billing_hooks.problems import FieldError, ProblemError, check_value, parse_json
+from billing_hooks.problems import ProblemError, read_body
 from billing_hooks.rpc import RpcUnavailable
 from billing_hooks.tail import EventView, Feed, Gone, Told, Wanted, moment
 from billing_hooks.tokens import PUSHERS, READERS
@@ -345,10 +345,7 @@ async def list_letters(context: Context) -> Response[bytes]:
 async def replay(context: Context) -> Response[bytes]:
     """Dead letters, or everything after a number, once more."""
     courier = courier_of(context)
-    try:
-        asked = check_value(parse_json(context.body), Replay) if context.body else Replay()
-    except FieldError as error:
-        raise error.to_problem() from None
+    asked = read_body(context.body, Replay) if context.body else Replay()
     if asked.after is not None:
         if asked.seqs is not None:
             raise ProblemError("invalid", "give after or seqs", "$.seqs")

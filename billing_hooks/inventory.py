@@ -8,7 +8,7 @@ from msgspec import Struct
 from aaa.model.inventory import Device, Number, NumberRange, NumberTransition, Sim, SimReplacement, SimTransition
 from aaa.model.operations import Operation
 from billing_hooks import schema
-from billing_hooks.endpoints import Context, Endpoint, Handler, check_object, delete, drop_empty, push
+from billing_hooks.endpoints import Context, Endpoint, Handler, check_object, delete, get, list_page, push
 from billing_hooks.inventory_schema import (
     KEY_HOLDERS,
     STOCK_KEEPERS,
@@ -32,7 +32,7 @@ from billing_hooks.inventory_schema import (
     SimView,
     has_keys,
 )
-from billing_hooks.problems import FieldError, ProblemError, check_value, parse_json
+from billing_hooks.problems import ProblemError, parse_json, read_body
 from billing_hooks.tokens import READERS
 
 
@@ -42,22 +42,6 @@ def _change(kind: str, op: str) -> Handler:
         if kind == "sim" and has_keys(value) and context.actor.role not in KEY_HOLDERS:
             raise ProblemError("forbidden", f"a token that is {context.actor.role} pushes SIMs without ki, opc and op")
         return await push(context, Operation(cast("Any", op), cast("Any", kind), context.path["id"], value))
-
-    return handle
-
-
-def _get(kind: str) -> Handler:
-    async def handle(context: Context) -> Response[bytes]:
-        return await context.ask("inventory_get", {"kind": kind, "id": context.path["id"]})
-
-    return handle
-
-
-def _list(kind: str) -> Handler:
-    async def handle(context: Context) -> Response[bytes]:
-        filters = drop_empty(context.query)
-        after, limit = filters.pop("after"), filters.pop("limit")
-        return await context.ask("inventory_list", {"kind": kind, "after": after, "limit": limit, "filter": filters})
 
     return handle
 
@@ -74,10 +58,7 @@ async def add_range(context: Context) -> Response[bytes]:
 
 async def reserve(context: Context) -> Response[bytes]:
     """The lowest available number of a range."""
-    try:
-        asked = check_value(parse_json(context.body), Reservation) if context.body else Reservation()
-    except FieldError as error:
-        raise error.to_problem() from None
+    asked = read_body(context.body, Reservation) if context.body else Reservation()
     return await context.ask("number_reserve", {"id": context.path["id"], "ttl_s": asked.ttl_s})
 
 
@@ -91,10 +72,11 @@ def _entity(
     return [
         Endpoint(
             method="GET", path=f"/v1/{plural}", roles=READERS, summary=f"List {what}s, page by page",
-            handler=_list(kind), query=query, answer=page, tag=tag,
+            handler=list_page(kind, "inventory_list"), query=query, answer=page, tag=tag,
         ),
         Endpoint(
-            method="GET", path=one, roles=READERS, summary=f"Show a {what}", handler=_get(kind), answer=view, tag=tag
+            method="GET", path=one, roles=READERS, summary=f"Show a {what}",
+            handler=get(kind, "inventory_get"), answer=view, tag=tag,
         ),
         Endpoint(
             method="PUT", path=one, roles=STOCK_KEEPERS, summary=f"Push a whole {what}", handler=_change(kind, "put"),

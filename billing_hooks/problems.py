@@ -175,3 +175,21 @@ def parse_json(body: bytes) -> Any:
         raise ProblemError("bad_request", f"the body is not JSON: {error}") from None
     except RecursionError:
         raise ProblemError("bad_request", "the body is nested too deep") from None
+
+
+def read_body(body: bytes, of_type: type[T]) -> T:
+    """A whole JSON body as that type. Raises ProblemError (bad_request, invalid)."""
+    try:
+        return check_value(parse_json(body), of_type)
+    except FieldError as error:
+        raise error.to_problem() from None
+
+
+def read_line(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """One value of a stream, as the decoder's type. Raises FieldError."""
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise explain(error, decoder.type) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FieldError(f"not JSON: {error}", "$") from None

@@ -335,8 +335,10 @@ class SessionStatus(Struct):
     desired: dict[str, Any] | None = None
     confirmed: dict[str, Any] | None = None
     converged: bool = False
+    divergence: str | None = None
+    """What keeps it from running under what is desired."""
     since: Moment | None = None
-    """Since when it diverges; of one that does not, its start."""
+    """Since when it diverges, or has converged: the last confirmation, or its start where nothing has changed since."""
     started_at: Moment | None = None
     framed_ip: str | None = None
     usage: Usage | None = None

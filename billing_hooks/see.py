@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from aaa.model.operations import Operation, Result
 from billing_hooks.endpoints import JSON, NDJSON, Context, Endpoint, ask, refuse
-from billing_hooks.problems import FieldError, check_value, parse_json
+from billing_hooks.problems import FieldError, read_body
 from billing_hooks.rpc import RpcUnavailable
 from billing_hooks.schema import Limit
 from billing_hooks.sync import read_operation
@@ -165,7 +165,10 @@ class EnforcementStats(Struct):
 
 
 class Stats(Struct):
-    """Counters since the start; look twice and take the difference. Beside these: what every NAS counts, in all."""
+    """Counters since the start; look twice and take the difference. Beside these: what every NAS counts, in all.
+
+    A token of one operator sees what its NASes count; the rest is 0 and empty.
+    """
 
     at: float
     uptime_s: float
@@ -189,8 +192,8 @@ class Stats(Struct):
 
 async def preview(context: Context) -> Response[Any]:
     """What would follow of a change, before it is made."""
+    request = read_body(context.body, PreviewRequest)
     try:
-        request = check_value(parse_json(context.body), PreviewRequest)
         operations = list(_read_operations(request.operations))
     except FieldError as error:
         raise error.to_problem() from None

@@ -15,7 +15,7 @@ from aaa.limits import SNAPSHOT_LISTED_MAX
 from aaa.model.operations import Actor, Answer, Operation, Result
 from billing_hooks import sync
 from billing_hooks.endpoints import JSON, Context, Endpoint, problem_response, read_whole, split_lines
-from billing_hooks.problems import FieldError, ProblemError, explain, make_problem
+from billing_hooks.problems import FieldError, ProblemError, explain, make_problem, read_line
 from billing_hooks.rpc import Engine
 from billing_hooks.schema import SnapshotAnswer, SnapshotCounts, SnapshotEntity, SnapshotQuery, SnapshotRequest
 from billing_hooks.tokens import PUSHERS
@@ -94,12 +94,7 @@ class Reading:
 
     def read(self, data: bytes) -> Operation:
         """One entity as the operation that repairs it. Raises FieldError."""
-        try:
-            entity = ENTITY.decode(data)
-        except msgspec.ValidationError as error:
-            raise explain(error, SnapshotEntity) from None
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise FieldError(f"not JSON: {error}", "$") from None
+        entity = read_line(data, ENTITY)
         if entity.kind not in self._kinds:
             raise FieldError(f"this snapshot is of {', '.join(self._kinds)}", "$.kind")
         return sync.check_operation(Operation("put", entity.kind, entity.id, entity.value))

@@ -24,7 +24,7 @@ from aaa.model.entities import Service, Subscriber, TopUp
 from aaa.model.operations import Actor, Answer, Operation, Result
 from billing_hooks import inventory_schema
 from billing_hooks.inventory_schema import KEY_HOLDERS
-from billing_hooks.problems import FieldError, ProblemError, check_value, explain
+from billing_hooks.problems import FieldError, ProblemError, check_value, read_line
 from billing_hooks.rpc import Engine, RpcUnavailable
 from billing_hooks.schema import (
     CredentialSet,
@@ -230,13 +230,7 @@ def _check_revision(operation: Operation) -> Operation:
 
 def read_operation(data: bytes, decoder: msgspec.json.Decoder[Operation]) -> Operation:
     """A checked operation from its JSON. Raises FieldError."""
-    try:
-        operation = decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise explain(error, Operation) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FieldError(f"not JSON: {error}", "$") from None
-    return check_operation(operation)
+    return check_operation(read_line(data, decoder))
 
 
 class _Call:
