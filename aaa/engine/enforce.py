@@ -36,6 +36,7 @@ from aaa.engine.addresses import Addresses
 from aaa.engine.decisions import Decisions
 from aaa.engine.network import Network
 from aaa.limits import (
+    CLOSED_AT_ONCE_COUNT_MAX,
     ENFORCE_ADOPTED_PER_S,
     ENFORCE_BACK_OFF_S,
     ENFORCE_FAILED_AFTER,
@@ -62,6 +63,12 @@ DECIDE_COST: Final = 15
 OPEN_COST: Final = 25
 SERVICES_PER_COST: Final = 4
 """Services without a session that a scan passes for one unit."""
+DUE_COUNT_MAX: Final = 500
+"""Retries taken up at one tick; Bound: under 1 ms of the loop."""
+AGAIN_COUNT_MAX: Final = 5
+"""Changes tried again at one tick after a reload; each takes about 60 µs."""
+CLOCK_BACK_S: Final = 1.0
+"""By how much a clock is set back before what was decided is looked at again."""
 SECONDS_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 """Upper bounds of the histogram from cause to acknowledgement."""
 
@@ -92,12 +99,13 @@ class NasQueue:
 
 
 class Scan:
-    """One walk over all services: those of a plan, or all."""
+    """One walk over all services: those of some plans, or all."""
 
-    __slots__ = ("cause", "first", "next_no", "plan")
+    __slots__ = ("cause", "first", "next_no", "plans")
 
-    def __init__(self, plan: PlanRecord | None, cause: Cause, first: bool) -> None:
-        self.plan = plan
+    def __init__(self, plans: dict[PlanRecord, Cause] | None, cause: Cause, first: bool) -> None:
+        self.plans = plans
+        """Each with the cause of its change; None: all services, for `cause`."""
         self.cause = cause
         self.first = first
         """After a start: what is unknown is taken as it is."""
@@ -158,10 +166,12 @@ class Enforcer:
         """Exchanges under way, by session id."""
         self.replies: deque[tuple[Enforcement, Reply]] = deque()
         self.durable: deque[Enforcement] = deque()
-        """Became durable since the last tick."""
+        """May be sent, and stand in no queue yet."""
         self._group = 0
         self._owed: list[Enforcement] = []
         """Opened in the journal's open group."""
+        self._unwritten: set[Enforcement] = set()
+        """Opened in groups that are not durable."""
         self._due: list[tuple[float, int]] = []
         """Heap of (due_at, id): what waits to be sent again."""
         self.ending: dict[int, float] = {}
@@ -170,13 +180,14 @@ class Enforcer:
         self.adopted: deque[int] = deque()
         """Adopted sessions of NASes that want them enforced."""
         self._adopted_at = 0.0
+        self._ticked_at = 0.0
         self.scans: deque[Scan] = deque()
         self.finished: dict[int, Enforcement] = {}
         """The last final ones."""
         self._watches: dict[int, list[Watch]] = {}
         self._failed: dict[int, Enforcement] = {}
         """Given up while the session lives, by session id: tried again when the configuration changes."""
-        self._again: list[Enforcement] = []
+        self._again: deque[Enforcement] = deque()
         """Given up before the configuration changed."""
         self.results: Counter[str] = Counter()
         """Final enforcements by result."""
@@ -233,41 +244,41 @@ class Enforcer:
             if session.state == ACTIVE:
                 self.disconnect(session, "its service was deleted", at)
             budget -= OPEN_COST
-        if store.affected_all is not None:
-            self.scans.append(Scan(None, store.affected_all, False))
-            store.affected_all = None
-            store.affected_plans.clear()
-        for plan, cause in store.affected_plans.items():
-            self.scans.append(Scan(plan, cause or store.cause, False))
-        store.affected_plans.clear()
+        if store.affected_all is not None or store.affected_plans:
+            self._add_scan()
         while store.affected and budget > 0:
             service = next(iter(store.affected))
             cause = store.affected.pop(service)
             budget -= self.compare_service(service, at, cause or store.cause, True)
         while self.scans and budget > 0 and not store.crowded:
             budget = self._scan(self.scans[0], at, budget)
-        while self.durable:
+        while self.durable and budget > 0:
             self._enqueue(self.durable.popleft())
+            budget -= 1
         budget = self._send(at, budget)
         # A scan that waits for the disk goes on at the next tick.
         scans = self.scans and not store.crowded
-        return bool(self.replies or store.affected or store.orphaned or scans or (budget <= 0 and self.turns))
+        left = self.replies or store.affected or store.orphaned or self.durable
+        return bool(left or scans or (budget <= 0 and self.turns))
 
     def tick(self, at: float) -> bool:
         """As settle(), after what only time brings: retries, Stops that never came, adopted sessions at their pace."""
-        while self._due and self._due[0][0] <= at:
+        if at < self._ticked_at - CLOCK_BACK_S:
+            self._follow_clock(at)
+        self._ticked_at = at
+        while self._due and self._due[0][0] <= at and len(self.durable) < DUE_COUNT_MAX:
             _, number = heapq.heappop(self._due)
             enforcement = self.store.enforcements.get(number)
             if enforcement is not None and enforcement.state == "waiting" and enforcement.due_at <= at:
-                self._enqueue(enforcement)
+                self.durable.append(enforcement)
         for queue in list(self.silent.values()):
             self._probe(queue, at)
         self.turns.extend(self.parked.values())
         self.parked.clear()
-        again, self._again = self._again, []
-        for given_up in again:
-            self._try_again(given_up, at)
-        while self.ending:
+        for _ in range(min(len(self._again), AGAIN_COUNT_MAX)):
+            self._try_again(self._again.popleft(), at)
+        closed = 0
+        while self.ending and closed < CLOSED_AT_ONCE_COUNT_MAX:
             session_id, until = next(iter(self.ending.items()))
             if until == 0.0:
                 del self.ending[session_id]
@@ -276,6 +287,7 @@ class Enforcer:
             if until > at:
                 break
             del self.ending[session_id]
+            closed += 1
             session = self.store.sessions.get(session_id)
             if session is not None and session.state == ACTIVE:
                 self._end(session, CAUSE_ADMIN_RESET, at)
@@ -286,10 +298,39 @@ class Enforcer:
                 self.reauthorize(session, at, "adopted", SERVER, False)
         return self.settle(at)
 
+    def _follow_clock(self, at: float) -> None:
+        """The clock was set back: nothing waits for it to catch up, and what was decided is looked at again."""
+        self.store.policy_version.number += 1
+        self.store.affected_all = SERVER
+        self._due.clear()
+        self.durable.extend([each for each in self.store.enforcements.values() if each.state == "waiting"])
+        self.ending = dict.fromkeys(self.ending, 0.0)
+        self._adopted_at = 0.0
+        for queue in self.silent.values():
+            queue.probed_at = 0.0
+            queue.heard_at = min(queue.heard_at, at)
+
+    def _add_scan(self) -> None:
+        """All services, or those of some plans, are to be compared: a walk that has not begun takes them along."""
+        store, scans = self.store, self.scans
+        waiting = scans[-1] if scans and not scans[-1].next_no and not scans[-1].first else None
+        if store.affected_all is not None:
+            if waiting is not None:
+                scans.pop()
+            scans.append(Scan(None, store.affected_all, False))
+            store.affected_all = None
+        elif waiting is None or waiting.plans is not None:
+            if waiting is None:
+                waiting = Scan({}, SERVER, False)
+                scans.append(waiting)
+            assert waiting.plans is not None
+            waiting.plans.update((plan, cause or store.cause) for plan, cause in store.affected_plans.items())
+        store.affected_plans.clear()
+
     def _scan(self, scan: Scan, at: float, budget: int) -> int:
         """Compare on from where the walk was left; what is left of the budget."""
         store = self.store
-        by_no, plan = store.services_by_no, scan.plan
+        by_no, plans = store.services_by_no, scan.plans
         passed = 0
         while budget > 0 and scan.next_no <= store.last_no:
             service = by_no.get(scan.next_no)
@@ -298,9 +339,11 @@ class Enforcer:
             if passed == SERVICES_PER_COST:
                 passed = 0
                 budget -= 1
-            if service is None or service.live is None or (plan is not None and service.plan is not plan):
+            if service is None or service.live is None:
                 continue
-            budget -= self.compare_service(service, at, scan.cause, False, scan.first)
+            cause = scan.cause if plans is None else plans.get(service.plan)
+            if cause is not None:
+                budget -= self.compare_service(service, at, cause, False, scan.first)
         if scan.next_no > store.last_no:
             self.scans.popleft()
         return budget
@@ -447,7 +490,8 @@ class Enforcer:
         remaining = {number for number in numbers if number in self.store.enforcements}
         watch = Watch(remaining, done)
         for number in remaining:
-            self._watches.setdefault(number, []).append(watch)
+            others = self._watches.get(number, ())
+            self._watches[number] = [*(other for other in others if other.done is not None), watch]
         if not remaining:
             watch.settle(0)
         return watch
@@ -522,12 +566,14 @@ class Enforcer:
             owed = self._owed
             journal.when_durable(lambda: self._release(owed))
         self._owed.append(enforcement)
+        self._unwritten.add(enforcement)
         return enforcement
 
     def _release(self, owed: list[Enforcement]) -> None:
         """A journal group is durable: what it opened may be sent."""
         if owed is self._owed:
             self._owed = []
+        self._unwritten.difference_update(owed)
         self.durable.extend(owed)
         self.wake()
 
@@ -670,8 +716,8 @@ class Enforcer:
         """What was desired while another exchange was under way has its turn, if there is still need."""
         if session.id in self.ending:
             self._close(follower, "session_over", at)
-        elif follower.state == "pending" and follower not in self._owed and follower not in self.durable:
-            self._enqueue(follower)
+        elif follower.state == "pending" and follower not in self._unwritten:
+            self.durable.append(follower)
 
     def _try_on(
         self, enforcement: Enforcement, session: SessionRecord, reply: Reply, queue: NasQueue, at: float
@@ -726,9 +772,7 @@ class Enforcer:
         """The NAS answers: whatever waits because it did not goes out now."""
         silent, queue.silent = queue.silent, {}
         self.silent.pop(queue.nas, None)
-        for enforcement in silent.values():
-            if enforcement.state == "waiting":
-                self._enqueue(enforcement)
+        self.durable.extend([enforcement for enforcement in silent.values() if enforcement.state == "waiting"])
 
     def _probe(self, queue: NasQueue, at: float) -> None:
         """The NAS did not answer, but its accounting comes: one request finds out."""
@@ -770,8 +814,11 @@ class Enforcer:
         enforcement.finished_at = at
         self.results[result] += 1
         session = enforcement.session
-        if session is not None and session.enforcement is enforcement:
-            session.enforcement = None
+        if session is not None:
+            if session.enforcement is enforcement:
+                session.enforcement = None
+            if session.nas in self.silent:
+                self.silent[session.nas].silent.pop(enforcement.id, None)
         self.store.keep_enforcement(enforcement)
         if len(self.finished) >= ENFORCEMENTS_KEPT_MAX:
             del self.finished[next(iter(self.finished))]

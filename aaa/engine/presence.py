@@ -38,8 +38,9 @@ class Presence:
                 if session.desired is None and session.service is not None and not session.service_session:
                     self.enforcer.note_opened(session, at, True)
                     self.tell_siblings(session.service, 1)
-            for session in store.ended:
-                # One that was closed and opened again in the meantime is live.
+            # One may have ended twice in the meantime.
+            for session in dict.fromkeys(store.ended):
+                # One that was closed and opened again is live.
                 if session.state == ENDED and not session.service_session:
                     self.end(session, at)
 
@@ -89,13 +90,14 @@ class Presence:
         return data
 
     def tell_siblings(self, service: ServiceRecord, online: int) -> None:
-        """Where the policy reads which services of a subscriber are online: the others are decided anew when one's
-        first session begins (online 1) or its last one ends (0)."""
+        """Where the policy reads which services of a subscriber are online: the others are decided anew when a
+        session of one begins (online 1) or its last one ends (0)."""
         if not self.decisions.policy.reads_online_kinds:
             return
         live = service.live
         count = 0 if live is None else sum(session.state == ACTIVE for session in live.sessions)
-        if count == online:
+        # Several may have begun at once.
+        if online or not count:
             for sibling in service.subscriber.services:
                 if sibling is not service:
                     self.store.revise(sibling)

@@ -101,7 +101,7 @@ class Timers:
             while self._moments and self._moments[0][0] <= min(at, self._looked_until) and count > 0:
                 count -= 1
                 self._tell(heapq.heappop(self._moments), at)
-            if count > 0:
+            if count > 0 and self._looked_until:
                 self._passed = min(at, self._looked_until)
         return count <= 0
 
@@ -126,7 +126,11 @@ class Timers:
         if self._policy is not self.decisions.policy:
             self._policy = self.decisions.policy
             self._pass_no = 0
-        if self._pass_no < 0 and at >= self._pass_at:
+        if self.told[0] > at + TIMERS_PASS_S:
+            # The clock was far ahead: what it made come true is told again when it is true.
+            self._keep((at, 0, "", 0.0))
+            self._passed = at
+        if self._pass_no < 0 and (at >= self._pass_at or at < self._pass_at - TIMERS_PASS_S):
             self._pass_no = 0
         if self._pass_no == 0:
             self._pass_at = at + TIMERS_PASS_S

@@ -194,6 +194,8 @@ def apply_subscriber(store: Store, operation: Operation, operator: str | None, a
         return Change(body.revision, "", text, body.operator)
     for service in record.services:
         store.revise(service)
+    if store.policy.reminders and old.billing != body.billing:
+        store.rescheduled.extend(record.services)
     if old.groups[:1] != body.groups[:1]:
         ledger.follow_subscriber(store, record, at)
     tell_subscriber(store, old, body, at)
@@ -315,7 +317,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
         store.keep_statics(record, [] if old is None else static_addresses(record.body), statics)
     record.use(body)
     store.revise(record)
-    if body.expires_at is not None or body.grace_until is not None or body.activated_at is not None:
+    if body.expires_at is not None or store.policy.reminders:
         store.rescheduled.append(record)
     record.decision = None
     more: dict[str, Any] = {"reason": reason} if reason else {}

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from aaa.config.policy import compile_texts
-from aaa.limits import TIMERS_PASS_S
+from aaa.engine import timers
+from aaa.limits import ENFORCE_STOP_GRACE_S, TIMERS_PASS_S
 from aaa.model.access import Cause
 from aaa.model.accounting import Status
 from aaa.model.operations import Operation
 from aaa.model.records import ENDED
 from aaa.state.entities import apply_operation
-from tests.engine.far_end import Field
+from tests.engine.far_end import TIMEOUT, Field
 from tests.engine.site import AT
 
 PLAN = {"rate": {"down_bps": 1_000_000, "up_bps": 1_000_000}}
 DAY = 86_400.0
+WINDOW = """
+[windows.night]
+start = "23:00"
+end = "01:00"
+
+[[rule]]
+name = "night"
+when = 'now within window("night")'
+then = { rate_factor = 2.0 }
+"""
 
 
 def field(rules: str = "", **service: Any) -> Field:
@@ -42,16 +55,7 @@ def test_a_session_is_disconnected_the_moment_its_service_expires() -> None:
 
 
 def test_a_window_opens_and_closes_on_time() -> None:
-    it = field("""
-[windows.night]
-start = "23:00"
-end = "01:00"
-
-[[rule]]
-name = "night"
-when = 'now within window("night")'
-then = { rate_factor = 2.0 }
-""")
+    it = field(WINDOW)
     it.online()
     # AT is 22:13:20 UTC.
     it.settle(2799.9)
@@ -198,3 +202,75 @@ def test_reminders_come_so_long_before_as_they_say() -> None:
         it.settle(3600)
         seen += [(it.now - AT, e.data["template"]) for e in it.events("notification") if e.at == it.now]
     assert seen == [(2 * DAY, "soon"), (2 * DAY, "due"), (4 * DAY, "last-day")]
+
+
+def test_a_reminder_whose_moment_billing_pushes_late_is_in_time() -> None:
+    it = field(REMINDERS)
+    it.settle(1)
+    it.put("subscriber", "alice", billing={"extra": {"due_at": AT + 2 * DAY + 100.0}})
+    it.settle(99)
+    assert [event.data["template"] for event in it.events("notification")] == ["due"]
+
+
+def test_what_expires_while_nothing_runs_is_told_however_long_the_pass_over_services_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = field(expires_at=AT + 1000.0)
+    it.service("bob", expires_at=AT + 50.0)
+    it.settle(100)
+    it.disk.settle()
+    monkeypatch.setattr(timers, "TIMERS_PASS_COUNT", 1)
+    it.now += 5000
+    it = it.restart()
+    it.settle(1)
+    for _ in range(10):
+        it.settle()
+    assert [event.subject for event in it.events("service.expired")] == ["bob", "alice"]
+
+
+# A clock that is set back
+
+
+def test_live_sessions_follow_a_clock_that_is_set_back() -> None:
+    it = field(WINDOW)
+    it.online()
+    it.settle(2800)
+    assert it.far.rate() == 2_000_000
+    it.answer()
+    it.settle(-2000)
+    assert it.far.rate() == 1_000_000
+    it.answer()
+    it.settle(2000)
+    assert it.far.rate() == 2_000_000
+
+
+def test_what_waits_to_be_sent_again_does_not_wait_for_a_clock_that_is_set_back_to_catch_up() -> None:
+    it = field()
+    it.online()
+    it.rate()
+    it.settle()
+    it.answer(TIMEOUT)
+    it.settle(-DAY)
+    it.settle(1)
+    assert it.far.actions == ["coa", "coa"]
+
+
+def test_a_disconnected_session_is_closed_though_the_clock_is_set_back() -> None:
+    it = field()
+    session = it.online()
+    it.state("suspended")
+    it.settle()
+    it.answer()
+    it.settle(-DAY)
+    it.settle(ENFORCE_STOP_GRACE_S + 1)
+    assert session.state == ENDED
+
+
+def test_expiries_are_told_after_a_clock_that_was_far_ahead_is_set_right() -> None:
+    it = field(expires_at=AT + 1000.0)
+    it.settle(2 * DAY)
+    it.settle(-2 * DAY)
+    it.settle(1)
+    it.service("bob", expires_at=AT + 500.0)
+    it.settle(600)
+    assert "bob" in [event.subject for event in it.events("service.expired")]
