@@ -5,6 +5,7 @@ Knows HTTP; asks the engine through RpcClient; decides nothing.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
@@ -27,7 +28,14 @@ from prometheus_client import (
     generate_latest,
 )
 
-from aaa.limits import HTTP_BODY_BYTES_MAX, HTTP_BODY_STALL_S, HTTP_REQUESTS_IN_WORK_MAX
+from aaa.limits import (
+    HTTP_BODY_BYTES_MAX,
+    HTTP_BODY_S,
+    HTTP_BODY_STALL_S,
+    HTTP_REQUESTS_IN_WORK_MAX,
+    HTTP_STRANGER_BODY_S,
+    HTTP_STRANGERS_MAX,
+)
 from aaa.model.operations import Actor
 from billing_hooks import openapi
 from billing_hooks.endpoints import NDJSON, TEXT, Context, Endpoint, problem_response, refuse
@@ -78,6 +86,8 @@ class Door:
     def __init__(self, engine: RpcClient, settings: ApiSettings) -> None:
         self.engine = engine
         self.metrics = Metrics(engine)
+        self._strangers = 0
+        """Requests in work that are let in without a token and have a body."""
         self.history = History(settings.store)
         # A digest may take seconds; looking for a key does not wait for it.
         self.keys = Keys(engine, History(settings.store))
@@ -153,14 +163,18 @@ class Door:
                 # They wait for long, and have a bound of their own.
                 await app(scope, receive, send)
                 return
-            if self.metrics.in_work >= HTTP_REQUESTS_IN_WORK_MAX:
+            is_stranger = scope["path"].startswith("/v1/payments/")
+            crowded = is_stranger and self._strangers >= HTTP_STRANGERS_MAX
+            if crowded or self.metrics.in_work >= HTTP_REQUESTS_IN_WORK_MAX:
                 await _send_busy(send)
                 return
             self.metrics.in_work += 1
+            self._strangers += is_stranger
             try:
                 await app(scope, receive, send)
             finally:
                 self.metrics.in_work -= 1
+                self._strangers -= is_stranger
 
         return gate
 
@@ -199,11 +213,13 @@ class Door:
         is_ndjson = endpoint.streams and media_type in NDJSON_MEDIA
         if endpoint.body is not None and not is_ndjson and media_type not in JSON_MEDIA:
             raise ProblemError("unsupported_media_type", f"{media_type} is not taken; send application/json")
+        body, chunks = b"", None
         if is_ndjson:
-            body, chunks = b"", _chunks(request, None)
-        else:
+            chunks = _chunks(request, None, math.inf)
+        elif endpoint.method != "GET":
             bound = self.settings.body_max if endpoint.streams else min(HTTP_BODY_BYTES_MAX, self.settings.body_max)
-            body, chunks = b"".join([chunk async for chunk in _chunks(request, bound)]), None
+            patience_s = HTTP_BODY_S if endpoint.roles else HTTP_STRANGER_BODY_S
+            body = b"".join([chunk async for chunk in _chunks(request, bound, patience_s)])
         key = request.headers.get("idempotency-key")
         engine: Engine = self.engine
         if key is None or endpoint.method == "GET" or not endpoint.roles:
@@ -276,9 +292,11 @@ def _read_query(request: AnyRequest, shape: type[msgspec.Struct]) -> Any:
         raise ProblemError("invalid", error.detail, error.field.removeprefix("$."), error.suggestion) from None
 
 
-async def _chunks(request: AnyRequest, bound: int | None) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises ProblemError above the bound and when it stops coming."""
+async def _chunks(request: AnyRequest, bound: int | None, patience_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises ProblemError above the bound, when it stops coming, and after patience_s in all."""
     size = 0
+    clock = asyncio.get_running_loop().time
+    end = clock() + patience_s
     stream = request.stream()
     try:
         announced = int(request.headers.get("content-length", "0"))
@@ -288,10 +306,11 @@ async def _chunks(request: AnyRequest, bound: int | None) -> AsyncIterator[bytes
         if bound is not None and max(size, announced) > bound:
             raise ProblemError("too_large", f"at most {bound} bytes; send more as NDJSON to /v1/sync")
         try:
-            async with asyncio.timeout(HTTP_BODY_STALL_S):
+            async with asyncio.timeout_at(min(end, clock() + HTTP_BODY_STALL_S)):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise ProblemError("timeout", f"nothing came for {HTTP_BODY_STALL_S:g} s") from None
+            detail = f"the body did not come within {patience_s:g} s, or nothing of it for {HTTP_BODY_STALL_S:g} s"
+            raise ProblemError("timeout", detail) from None
         except HTTPException:
             raise ProblemError("bad_request", "the body ended early") from None
         if chunk is None:

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 import msgspec
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from aaa.limits import HTTP_CONNECTIONS_MAX, HTTP_DRAIN_S
+from aaa.limits import HTTP_CONNECTIONS_MAX, HTTP_DRAIN_S, HTTP_HEAD_S
 from billing_hooks.app import Door
 from billing_hooks.https import Certificate
 from billing_hooks.rpc import RpcClient
@@ -34,6 +35,29 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class Protocol(H11Protocol):
+    """Closes a connection on which no request comes for HTTP_HEAD_S; uvicorn would wait for a head without end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._idle_since: object = None
+        """The request that was the last one already when this was looked at before; None: there was none."""
+        self._watch = self.loop.call_later(HTTP_HEAD_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        cycle = self.cycle
+        is_idle = cycle is None or cycle.response_complete
+        if is_idle and cycle is self._idle_since:
+            self.transport.close()
+            return
+        self._idle_since = cycle if is_idle else self
+        self._watch = self.loop.call_later(HTTP_HEAD_S, self._look)
 
 
 class _JsonLines(logging.Formatter):
@@ -86,7 +110,7 @@ async def serve(engine: socket.socket, listener: socket.socket) -> int:
             access_log=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=Protocol,
             server_header=False,
             proxy_headers=False,
             limit_concurrency=HTTP_CONNECTIONS_MAX,

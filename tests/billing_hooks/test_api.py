@@ -258,6 +258,8 @@ def test_metrics_may_need_a_token(api: Harness) -> None:
     api.door.use_settings(ApiSettings(tokens=SETTINGS.tokens, metrics_open=False))
     assert_problem(api.ask("GET", "/metrics", role=None), 401, "unauthorized")
     assert api.ask("GET", "/metrics", role="reader").status_code == 200
+    api.door.use_settings(ApiSettings(tokens=(make_token("reader", "brand"),), metrics_open=False))
+    assert_problem(api.ask("GET", "/metrics", role="reader"), 403, "forbidden")
 
 
 def test_settings_are_replaced_live(api: Harness) -> None:
@@ -389,3 +391,51 @@ def test_every_path_and_problem_is_documented() -> None:
         assert endpoint.path in text
     for error, (status, _) in CODES.items():
         assert f"| `{error}` | {status} |" in text
+
+
+def test_slow_strangers_leave_room_for_who_has_a_token(api: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing_hooks.app.HTTP_STRANGERS_MAX", 1)
+
+    async def never(began: asyncio.Event) -> AsyncIterator[bytes]:
+        yield b"{"
+        began.set()
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        began = asyncio.Event()
+        slow = asyncio.create_task(api.http.post("/v1/payments/x", content=never(began)))
+        await began.wait()
+        assert_problem(await api.http.post("/v1/payments/x", json={}), 503, "unavailable")
+        headers = {"Authorization": f"Bearer {token_of('reader')}"}
+        assert (await api.http.get("/v1/plans", headers=headers)).status_code == 200
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        # Its place is free again.
+        assert_problem(await api.http.post("/v1/payments/x", json={}), 404, "not_found")
+
+    api.run(work())
+
+
+def test_a_body_that_drips_is_not_waited_for_without_end(api: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing_hooks.app.HTTP_STRANGER_BODY_S", 0.0)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0)
+
+    async def post() -> httpx.Response:
+        return await api.http.post("/v1/payments/x", content=dripping())
+
+    assert_problem(api.run(post()), 408, "timeout")
+
+
+def test_the_body_of_a_question_is_not_read(api: Harness) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def ask() -> httpx.Response:
+        return await api.http.request("GET", "/healthz", content=never())
+
+    assert api.run(ask()).status_code == 200

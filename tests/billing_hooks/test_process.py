@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
+from billing_hooks.process import Protocol
 from billing_hooks.supervisor import HttpProcess
 from billing_hooks.tokens import ApiSettings
 from tests.billing_hooks.conftest import PLAN, SETTINGS, make_token, token_of
@@ -129,3 +131,30 @@ def test_a_port_in_use_is_an_error_at_once() -> None:
             HttpProcess(FarEngine().handle, SETTINGS, f"127.0.0.1:{first.address[1]}")
     finally:
         asyncio.run(first.stop())
+
+
+def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing_hooks.process.HTTP_HEAD_S", 0.02)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(app, http=Protocol, lifespan="off", ws="none", log_config=None)
+        config.load()
+        state = uvicorn.Server(config).server_state
+        server = await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        # One says nothing, one stops within its head, one within the head of its second request.
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost:", b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /"):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(sent)
+            received = await asyncio.wait_for(reader.read(), 10)
+            assert received.startswith(b"HTTP/1.1 204") == sent.endswith(b"GET /")
+            writer.close()
+        server.close()
+        assert not state.connections
+
+    asyncio.run(main())
