@@ -22,7 +22,7 @@ from aaa.model.operations import Actor, Answer, Call
 from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
 from aaa.server import admin_feed, admin_inventory, admin_see, admin_status, admin_sync, views
-from aaa.server.answers import missing, reply
+from aaa.server.answers import missing, refused, reply
 from aaa.server.metrics import Metrics
 from aaa.state.store import ADDRESS_FACTS
 
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 POSTURE_WINDOW_S = 30 * 86_400.0
 """How far back `nas message-authenticator` looks for requests that would break."""
+OWNED = (
+    "EXISTS (SELECT 1 FROM service v JOIN subscriber o ON o.no = v.subscriber WHERE v.no = s.service"
+    " AND coalesce(json_extract(o.body, '$.operator'), 'default') = ?)"
+)
+"""Of a row of session_history: its service is an operator's."""
 Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
 TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (
     admin_sync.methods,
@@ -195,9 +200,7 @@ class Admin:
         """Whether the session belongs to the actor's operator."""
         if actor.operator is None:
             return True
-        if session.service is not None:
-            return session.service.subscriber.body.operator == actor.operator
-        return session.nas.operator == actor.operator
+        return views.operator_of(session) == actor.operator
 
     def visible_session(self, actor: Actor, name: str) -> SessionRecord | None:
         """A session in memory that the actor may see."""
@@ -224,13 +227,17 @@ class Admin:
             service = self._service(actor, args["service"])
             if service is None:
                 return missing("service", args["service"])
-        items = [
-            row
-            for session in list(self._store.sessions.values())
-            if (service is None or session.service is service) and self._visible(actor, session)
-            for row in lease_rows(session, wanted)
-            if at is None or (row["_from"] <= at and (not row["_until"] or at < row["_until"]))
-        ]
+        items: list[dict[str, Any]] = []
+        for count, session in enumerate(list(self._store.sessions.values())):
+            if count % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
+                await asyncio.sleep(0)
+            if (service is None or session.service is service) and self._visible(actor, session):
+                rows = lease_rows(session, wanted)
+                items += [
+                    row
+                    for row in rows
+                    if at is None or (row["_from"] <= at and (not row["_until"] or at < row["_until"]))
+                ]
         items += await self._lease_history(actor, wanted, service, at)
         items.sort(key=lambda row: row["_from"])
         for row in items:
@@ -241,7 +248,7 @@ class Admin:
         self, actor: Actor, wanted: bytes | None, service: ServiceRecord | None, at: float | None
     ) -> list[dict[str, Any]]:
         conditions = ["1"]
-        values: list[bytes | float] = []
+        values: list[bytes | float | str] = []
         if wanted is not None:
             conditions.append("a.address = ?")
             values.append(wanted)
@@ -251,6 +258,10 @@ class Admin:
         if at is not None:
             conditions.append("a.from_at <= ? AND a.until_at > ?")
             values += [at, at]
+        if actor.operator is not None:
+            # Before the limit: rows of others neither crowd out the operator's own nor show by their number.
+            conditions.append(OWNED)
+            values.append(actor.operator)
         query = (
             "SELECT a.address, a.from_at, a.until_at, s.id, s.service, s.nas, s.facts FROM address_history a"
             f" JOIN session_history s ON s.id = a.session WHERE {' AND '.join(conditions)}"
@@ -316,6 +327,8 @@ class Admin:
         return reply(200, self._nas(client.name))
 
     def nas_unknown(self, actor: Actor, args: Any) -> Answer:
+        if actor.operator is not None:
+            return refused(403, "forbidden", "sources that are not configured belong to no operator")
         items = [
             {
                 "address": format_address(source.address),
@@ -348,7 +361,13 @@ class Admin:
         return reply(200, {"items": items})
 
     def pools(self, actor: Actor, args: Any) -> Answer:
-        return reply(200, {"items": self._server.addresses.pools.usage()})
+        """Those of the actor's operator: how full a shared one is tells of the others."""
+        items = self._server.addresses.pools.usage()
+        if actor.operator is not None:
+            pools = self._server.prepared.config.pool
+            own = {(pool.name, pool.kind) for pool in pools if pool.operator == actor.operator}
+            items = [item for item in items if (item.name, item.kind) in own]
+        return reply(200, {"items": items})
 
     # The server itself
 
@@ -374,6 +393,8 @@ class Admin:
         return Answer(0, 200, await self._metrics.text())
 
     async def reload(self, actor: Actor, args: Any) -> Answer:
+        if actor.operator is not None:
+            return refused(403, "forbidden", "the configuration is all operators' together")
         try:
             changed, restart = await self._server.reload(Cause(actor.name, actor.correlation_id))
         except ConfigError as error:
@@ -393,7 +414,7 @@ def matches(session: SessionRecord, wanted: dict[str, Any]) -> bool:
     if wanted.get("divergent") is not None and bool(wanted["divergent"]) != bool(session.diverged_at):
         return False
     service, nas, user, address = (wanted.get(name) for name in ("service", "nas", "user", "address"))
-    if service is not None and (session.service is None or session.service.body.id != service):
+    if service is not None and views.service_id_of(session) != service:
         return False
     if nas is not None and nas not in (session.nas.name, session.nas.client_name):
         return False
@@ -410,7 +431,7 @@ def lease_rows(session: SessionRecord, wanted: bytes | None) -> Iterator[dict[st
             continue
         yield {
             "address": views.address_text(octets),
-            "service_id": None if session.service is None else session.service.body.id,
+            "service_id": views.service_id_of(session),
             "session_id": str(session.id),
             "nas": session.nas.name,
             "mac": views.printable(session.calling_station),

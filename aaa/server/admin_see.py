@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from aaa.server.admin import Method
     from aaa.server.main import Server
 
+NOTHING_OF_ALL: dict[str, Any] = {
+    "services": 0,
+    "rows_ahead": 0,
+    "access": {},
+    "accounting": {},
+    "drops": {},
+    "latency": {},
+    "enforcement": {"open": {}, "results": {}, "divergent": 0, "in_flight": 0, "waiting": 0},
+}
+"""Of a sample, for who sees one operator only."""
 CODE_NUMBERS = {name.lower(): number for number, name in CODES.items()}
 
 
@@ -169,7 +179,10 @@ class See:
     # Now
 
     async def stats(self, actor: Actor, args: Any) -> Answer:
-        """Counters since the start, for who looks again and takes the difference; NASes within the actor's scope."""
+        """Counters since the start, for who looks again and takes the difference.
+
+        Within an operator's scope, those of its NASes; what is counted for all operators together stays 0 and empty.
+        """
         server, store = self._server, self._server.store
         totals = dict.fromkeys(COUNTERS, 0)
         sessions: dict[str, int] = {}
@@ -183,10 +196,10 @@ class See:
         for number, client in enumerate(list(server.clients)):
             if number % ADMIN_SLICE_COUNT == ADMIN_SLICE_COUNT - 1:
                 await asyncio.sleep(0)
-            counters = dict(zip(COUNTERS, client.counters, strict=True))
-            for name, count in counters.items():
-                totals[name] += count
             if actor.operator in (None, client.operator):
+                counters = dict(zip(COUNTERS, client.counters, strict=True))
+                for name, count in counters.items():
+                    totals[name] += count
                 rows.append({
                     "name": client.name,
                     "family": client.family,
@@ -196,16 +209,27 @@ class See:
                     "dropped": counters["dropped"],
                     "down": down.get(client.name, 0),
                 })  # fmt: skip
+        busiest = heapq.nlargest(STATS_NASES_COUNT, rows, key=lambda row: row["requests"])
+        body = {
+            **totals,
+            # Sessions of NASes that are not configured any more are nobody's, and count.
+            "sessions": sum(sessions.values() if actor.operator is None else (row["sessions"] for row in rows)),
+            "at": time.time(),
+            "uptime_s": round(time.time() - server.started_at, 3),
+            "policy": server.decisions.policy.revision,
+            "nas": busiest,
+        }
+        return reply(200, body | (self._of_all() if actor.operator is None else NOTHING_OF_ALL))
+
+    def _of_all(self) -> dict[str, Any]:
+        """What is counted for all operators together."""
+        server, store = self._server, self._server.store
         drops = [sum(counts) for counts in zip(*(port.admission.drops for port in server.ports), strict=True)]
         causes, outcomes = server.access_statistics.causes, server.accountant.outcomes
         enforcer = server.enforcer
-        body = {
-            **totals,
-            "sessions": sum(sessions.values()),
+        return {
             "services": len(store.services),
             "rows_ahead": store.journal.rows_ahead,
-            "at": time.time(),
-            "uptime_s": round(time.time() - server.started_at, 3),
             "access": {("accept" if not cause else cause.name.lower()): causes[cause] for cause in Cause},
             "accounting": {outcome.name.lower(): outcomes[outcome] for outcome in AccountingOutcome},
             "drops": {reason.name.lower(): count for reason, count in zip(DropReason, drops, strict=False) if count},
@@ -222,10 +246,7 @@ class See:
                 "in_flight": server.network.in_flight,
                 "waiting": server.network.waiting,
             },
-            "policy": server.decisions.policy.revision,
-            "nas": heapq.nlargest(STATS_NASES_COUNT, rows, key=lambda row: row["requests"]),
         }
-        return reply(200, body)
 
     # Live packets
 

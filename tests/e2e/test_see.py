@@ -35,7 +35,15 @@ class Site:
         )
         token = f'\n[[token]]\nname = "brand"\nrole = "admin"\noperator = "brand"\ntoken = "{BRAND}"\n'
         policy = f'[policy]\ndir = "{self.policy}"\n'
-        self.server = RunningServer(directory, nases, radius="reject_delay = 0", extra=token + policy)
+        pools = "".join(
+            f'[[pool]]\nname = "{name}"\nkind = "ipv4"\nranges = ["{ranges}"]\n{operator}'
+            for name, ranges, operator in (
+                ("all", "100.64.0.0/30", ""), ("own", "100.64.1.0/30", 'operator = "brand"\n'),
+                ("not", "100.64.2.0/30", 'operator = "default"\n'),
+            )
+        )  # fmt: skip
+        extra = token + policy + pools
+        self.server = RunningServer(directory, nases, radius="reject_delay = 0", extra=extra)
         self.server.plan("home-50", rate=RATE)
         for name in ("a", "b"):
             self.server.service(name)
@@ -118,6 +126,22 @@ def test_previews_and_explanations_keep_within_an_operator(site: Site) -> None:
             site.as_brand("GET", path)
         assert caught.value.code == 404
     assert {nas["name"] for nas in site.as_brand("GET", "/v1/stats")["nas"]} == {"theirs"}
+
+
+def test_what_is_counted_for_all_operators_is_not_told_to_one(site: Site) -> None:
+    stats, whole = site.as_brand("GET", "/v1/stats"), site.server.api("GET", "/v1/stats")
+    (own,) = [nas for nas in whole["nas"] if nas["name"] == "theirs"]
+    assert (stats["sessions"], stats["access_requests"] + stats["accounting_requests"]) == (1, own["requests"])
+    assert whole["sessions"] == 3
+    for name in ("services", "access", "accounting", "drops", "latency", "rows_ahead"):
+        assert not stats[name], name
+    assert {name: value for name, value in stats["enforcement"].items() if value} == {}
+    assert [pool["name"] for pool in site.as_brand("GET", "/v1/pools")["items"]] == ["own"]
+    assert len(site.server.api("GET", "/v1/pools")["items"]) == 3
+    for method, path in (("GET", "/v1/nas/unknown"), ("POST", "/v1/reload")):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            site.as_brand(method, path)
+        assert caught.value.code == 403, path
 
 
 def test_a_wrong_question_is_refused_at_its_place(site: Site) -> None:
