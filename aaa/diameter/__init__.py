@@ -1,1 +1,1 @@
-"""Diameter: peers, watchdog, routing; sans-I/O. Knows messages and grammars; knows no socket, no clock, no subscriber."""
+"""Diameter: peers, watchdog, routing; sans-I/O. Knows messages and grammars, but no socket, clock or subscriber."""

@@ -199,6 +199,16 @@ class Dictionary:
         request = bool(message.flags & diameter.FLAG_REQUEST)
         return self._commands_by_number.get((message.application, message.command, request))
 
+    def grammars(self, applications: Iterable[Application]) -> dict[tuple[int, int, bool], Grammar]:
+        """What the messages of these applications, and of the base protocol, are checked with, by application,
+        command and "is a request"."""
+        served = {application.number for application in applications} | {0}
+        return {
+            key: command.grammar
+            for key, command in self._commands_by_number.items()
+            if key[0] in served and not command.error
+        }
+
     def encode(self, name: str, value: Value, mandatory: bool | None = None) -> bytes:
         """One whole AVP as on the wire, padded.
 

@@ -1,0 +1,1145 @@
+"""The peer state machine of RFC 6733 §5.6, responder and initiator, sans-I/O. Knows no socket, clock or subscriber.
+
+Theory of operation. A Node is one Diameter identity of ours with the peers it may talk to. Each Peer is one machine
+and has up to two transport connections while an election is on, and one when it is open: the one we dialled (I) and
+the one that was accepted (R). A Connection turns octets into messages and back. The shell around it dials when it is
+given a Connect, calls `peer.connected()` or `peer.connect_failed()`, hands accepted sockets to `node.accept()`, what it
+reads to `connection.receive_data()`, and says `connection.lost()` when a transport ended. After every call it takes
+`node.ready()`: of each of these connections it sends `data_to_send()`, and ends the transport if `closing` is True.
+Deadlines: each Peer's, and each Connection's until its peer is known.
+
+The table below has the RFC's rows in the RFC's order under its names. Where we depart from it, or it says nothing:
+
+- A CER is judged before it becomes R-Conn-CER: a stranger (3010), one without a common application (5010) or security
+  (5017), and a malformed one get their CEA, and the connection is closed; no machine hears of it.
+- A CEA that says no, or leaves nothing in common, is I-Rcv-Non-CEA.
+- R-Reject answers 5012 before it closes, and asks the connection that stands for a sign of life: a peer that lost its
+  connection without a word is let in again after the watchdog has noticed.
+- The E bit is set for 3xxx alone (§7.1.3). Answers to broken requests that are not protocol errors repeat what their
+  grammar requires (Auth-Application-Id, CC-Request-Type, …), because Open5GS waits for ever for an answer without.
+- Unknown flags of an AVP (3009) are looked for in messages of the base protocol only.
+- A message whose version (5011) or length (5015) lies ends the connection after its answer: nothing behind it can be
+  found. One that is larger than DIAMETER_MESSAGE_BYTES_MAX is such a message.
+- While Closing, answers are still taken, and requests are answered 3004, so that they go elsewhere at once.
+- A CER on an open connection is refused with 5012; DIAMETER_CER_REPEATED_MAX of them close it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import Enum, StrEnum, auto
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from aaa.diameter import codes
+from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_avps, explained, identity
+from aaa.diameter.codes import DisconnectCause, InbandSecurity, ResultCode, is_protocol_error
+from aaa.diameter.settings import Local, Remote
+from aaa.diameter.watchdog import Order, Watchdog, WatchdogState
+from aaa.limits import (
+    DIAMETER_CER_REPEATED_MAX,
+    DIAMETER_CER_TIMEOUT_S,
+    DIAMETER_CLOSING_TIMEOUT_S,
+    DIAMETER_MESSAGE_BYTES_MAX,
+    DIAMETER_TC_BUSY_FACTOR,
+    DIAMETER_TC_UNWANTED_FACTOR,
+    DIAMETER_UNKNOWN_CONNECTIONS_MAX,
+    DIAMETER_UNKNOWN_PER_ADDRESS_MAX,
+    DIAMETER_UNSENT_BYTES_MAX,
+)
+from native import diameter
+from native.diameter import FLAG_ERROR, FLAG_REQUEST, Message
+
+
+class State(Enum):
+    CLOSED = auto()
+    WAIT_CONN_ACK = auto()
+    WAIT_I_CEA = auto()
+    WAIT_CONN_ACK_ELECT = auto()
+    WAIT_RETURNS = auto()
+    R_OPEN = auto()
+    I_OPEN = auto()
+    CLOSING = auto()
+
+
+class Input(Enum):
+    """RFC 6733 §5.6.1's events."""
+
+    START = auto()
+    R_CONN_CER = auto()
+    I_RCV_CONN_ACK = auto()
+    I_RCV_CONN_NACK = auto()
+    TIMEOUT = auto()
+    I_RCV_CEA = auto()
+    I_RCV_NON_CEA = auto()
+    I_PEER_DISC = auto()
+    R_PEER_DISC = auto()
+    WIN_ELECTION = auto()
+    SEND_MESSAGE = auto()
+    I_RCV_MESSAGE = auto()
+    R_RCV_MESSAGE = auto()
+    I_RCV_DWR = auto()
+    R_RCV_DWR = auto()
+    I_RCV_DWA = auto()
+    R_RCV_DWA = auto()
+    STOP = auto()
+    I_RCV_DPR = auto()
+    R_RCV_DPR = auto()
+    I_RCV_DPA = auto()
+    R_RCV_DPA = auto()
+
+
+class Action(Enum):
+    """RFC 6733 §5.6.2's actions."""
+
+    I_SND_CONN_REQ = auto()
+    R_ACCEPT = auto()
+    PROCESS_CER = auto()
+    R_SND_CEA = auto()
+    I_SND_CER = auto()
+    CLEANUP = auto()
+    ERROR = auto()
+    PROCESS_CEA = auto()
+    ELECT = auto()
+    I_DISC = auto()
+    R_DISC = auto()
+    R_REJECT = auto()
+    I_SND_MESSAGE = auto()
+    R_SND_MESSAGE = auto()
+    PROCESS = auto()
+    PROCESS_DWR = auto()
+    I_SND_DWA = auto()
+    R_SND_DWA = auto()
+    PROCESS_DWA = auto()
+    I_SND_DPR = auto()
+    R_SND_DPR = auto()
+    I_SND_DPA = auto()
+    R_SND_DPA = auto()
+
+
+Transition = tuple[tuple[Action, ...], State]
+_S, _I, _A = State, Input, Action
+
+TRANSITIONS: Final[dict[tuple[State, Input], Transition]] = {
+    (_S.CLOSED, _I.START): ((_A.I_SND_CONN_REQ,), _S.WAIT_CONN_ACK),
+    (_S.CLOSED, _I.R_CONN_CER): ((_A.R_ACCEPT, _A.PROCESS_CER, _A.R_SND_CEA), _S.R_OPEN),
+    #
+    (_S.WAIT_CONN_ACK, _I.I_RCV_CONN_ACK): ((_A.I_SND_CER,), _S.WAIT_I_CEA),
+    (_S.WAIT_CONN_ACK, _I.I_RCV_CONN_NACK): ((_A.CLEANUP,), _S.CLOSED),
+    (_S.WAIT_CONN_ACK, _I.R_CONN_CER): ((_A.R_ACCEPT, _A.PROCESS_CER), _S.WAIT_CONN_ACK_ELECT),
+    (_S.WAIT_CONN_ACK, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    #
+    (_S.WAIT_I_CEA, _I.I_RCV_CEA): ((_A.PROCESS_CEA,), _S.I_OPEN),
+    (_S.WAIT_I_CEA, _I.R_CONN_CER): ((_A.R_ACCEPT, _A.PROCESS_CER, _A.ELECT), _S.WAIT_RETURNS),
+    (_S.WAIT_I_CEA, _I.I_PEER_DISC): ((_A.I_DISC,), _S.CLOSED),
+    (_S.WAIT_I_CEA, _I.I_RCV_NON_CEA): ((_A.ERROR,), _S.CLOSED),
+    (_S.WAIT_I_CEA, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    #
+    (_S.WAIT_CONN_ACK_ELECT, _I.I_RCV_CONN_ACK): ((_A.I_SND_CER, _A.ELECT), _S.WAIT_RETURNS),
+    (_S.WAIT_CONN_ACK_ELECT, _I.I_RCV_CONN_NACK): ((_A.R_SND_CEA,), _S.R_OPEN),
+    (_S.WAIT_CONN_ACK_ELECT, _I.R_PEER_DISC): ((_A.R_DISC,), _S.WAIT_CONN_ACK),
+    (_S.WAIT_CONN_ACK_ELECT, _I.R_CONN_CER): ((_A.R_REJECT,), _S.WAIT_CONN_ACK_ELECT),
+    (_S.WAIT_CONN_ACK_ELECT, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    #
+    (_S.WAIT_RETURNS, _I.WIN_ELECTION): ((_A.I_DISC, _A.R_SND_CEA), _S.R_OPEN),
+    (_S.WAIT_RETURNS, _I.I_PEER_DISC): ((_A.I_DISC, _A.R_SND_CEA), _S.R_OPEN),
+    (_S.WAIT_RETURNS, _I.I_RCV_CEA): ((_A.R_DISC, _A.PROCESS_CEA), _S.I_OPEN),
+    (_S.WAIT_RETURNS, _I.R_PEER_DISC): ((_A.R_DISC,), _S.WAIT_I_CEA),
+    (_S.WAIT_RETURNS, _I.R_CONN_CER): ((_A.R_REJECT,), _S.WAIT_RETURNS),
+    (_S.WAIT_RETURNS, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    #
+    (_S.R_OPEN, _I.SEND_MESSAGE): ((_A.R_SND_MESSAGE,), _S.R_OPEN),
+    (_S.R_OPEN, _I.R_RCV_MESSAGE): ((_A.PROCESS,), _S.R_OPEN),
+    (_S.R_OPEN, _I.R_RCV_DWR): ((_A.PROCESS_DWR, _A.R_SND_DWA), _S.R_OPEN),
+    (_S.R_OPEN, _I.R_RCV_DWA): ((_A.PROCESS_DWA,), _S.R_OPEN),
+    (_S.R_OPEN, _I.R_CONN_CER): ((_A.R_REJECT,), _S.R_OPEN),
+    (_S.R_OPEN, _I.STOP): ((_A.R_SND_DPR,), _S.CLOSING),
+    (_S.R_OPEN, _I.R_RCV_DPR): ((_A.R_SND_DPA,), _S.CLOSING),
+    (_S.R_OPEN, _I.R_PEER_DISC): ((_A.R_DISC,), _S.CLOSED),
+    #
+    (_S.I_OPEN, _I.SEND_MESSAGE): ((_A.I_SND_MESSAGE,), _S.I_OPEN),
+    (_S.I_OPEN, _I.I_RCV_MESSAGE): ((_A.PROCESS,), _S.I_OPEN),
+    (_S.I_OPEN, _I.I_RCV_DWR): ((_A.PROCESS_DWR, _A.I_SND_DWA), _S.I_OPEN),
+    (_S.I_OPEN, _I.I_RCV_DWA): ((_A.PROCESS_DWA,), _S.I_OPEN),
+    (_S.I_OPEN, _I.R_CONN_CER): ((_A.R_REJECT,), _S.I_OPEN),
+    (_S.I_OPEN, _I.STOP): ((_A.I_SND_DPR,), _S.CLOSING),
+    (_S.I_OPEN, _I.I_RCV_DPR): ((_A.I_SND_DPA,), _S.CLOSING),
+    (_S.I_OPEN, _I.I_PEER_DISC): ((_A.I_DISC,), _S.CLOSED),
+    #
+    (_S.CLOSING, _I.I_RCV_DPA): ((_A.I_DISC,), _S.CLOSED),
+    (_S.CLOSING, _I.R_RCV_DPA): ((_A.R_DISC,), _S.CLOSED),
+    (_S.CLOSING, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    (_S.CLOSING, _I.I_PEER_DISC): ((_A.I_DISC,), _S.CLOSED),
+    (_S.CLOSING, _I.R_PEER_DISC): ((_A.R_DISC,), _S.CLOSED),
+}
+"""RFC 6733 §5.6, row by row."""
+
+ADDITIONS: Final[dict[tuple[State, Input], Transition]] = {
+    # A server that stops does not wait for a connection to come up first.
+    (_S.WAIT_CONN_ACK, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
+    (_S.WAIT_I_CEA, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
+    (_S.WAIT_CONN_ACK_ELECT, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
+    (_S.WAIT_RETURNS, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
+    # The peer refused our connection while its own waits: its own it is.
+    (_S.WAIT_RETURNS, _I.I_RCV_NON_CEA): ((_A.I_DISC, _A.R_SND_CEA), _S.R_OPEN),
+    # It may send nothing on a connection whose CER was not answered.
+    (_S.WAIT_CONN_ACK_ELECT, _I.R_RCV_MESSAGE): ((_A.R_DISC,), _S.WAIT_CONN_ACK),
+    (_S.WAIT_RETURNS, _I.R_RCV_MESSAGE): ((_A.R_DISC,), _S.WAIT_I_CEA),
+    # The watchdog gave it up, or it floods us.
+    (_S.R_OPEN, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    (_S.I_OPEN, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
+    # Both say DPR at once, and what was under way is finished.
+    (_S.CLOSING, _I.I_RCV_DPR): ((_A.I_SND_DPA,), _S.CLOSING),
+    (_S.CLOSING, _I.R_RCV_DPR): ((_A.R_SND_DPA,), _S.CLOSING),
+    (_S.CLOSING, _I.I_RCV_DWR): ((_A.PROCESS_DWR, _A.I_SND_DWA), _S.CLOSING),
+    (_S.CLOSING, _I.R_RCV_DWR): ((_A.PROCESS_DWR, _A.R_SND_DWA), _S.CLOSING),
+    (_S.CLOSING, _I.I_RCV_MESSAGE): ((_A.PROCESS,), _S.CLOSING),
+    (_S.CLOSING, _I.R_RCV_MESSAGE): ((_A.PROCESS,), _S.CLOSING),
+    (_S.CLOSING, _I.R_CONN_CER): ((_A.R_REJECT,), _S.CLOSING),
+}
+"""Where the RFC's table has no row. Any other pair changes nothing; tests/diameter/test_peer.py lists them."""
+
+_TABLE: Final = TRANSITIONS | ADDITIONS
+_OPEN: Final = (State.R_OPEN, State.I_OPEN)
+
+
+class Reason(StrEnum):
+    """Why a connection ended, or a request of ours has no answer; a metric label."""
+
+    PEER_CLOSED = "peer_closed"
+    DPR_SENT = "dpr_sent"
+    DPR_RECEIVED = "dpr_received"
+    WATCHDOG = "watchdog"
+    FAILOVER = "failover"
+    TIMEOUT = "timeout"
+    CONNECT_FAILED = "connect_failed"
+    REFUSED = "refused"
+    ELECTION = "election"
+    PROTOCOL = "protocol"
+    TOO_LARGE = "too_large"
+    UNSENT = "unsent"
+    FLOOD = "flood"
+    STOPPED = "stopped"
+
+
+class Drop(StrEnum):
+    """Why a message is not looked at further; a metric label."""
+
+    UNKNOWN_HOP_BY_HOP = "unknown_hop_by_hop"
+    """Also an answer that came too late."""
+    OTHER_END_TO_END = "other_end_to_end"
+    """An answer with the identifier of another request's."""
+    ANSWER_BITS = "answer_bits"
+    BASE_ANSWER = "base_answer"
+    """CEA, DWA or DPA that nobody asked for."""
+
+
+class Connect(NamedTuple):
+    """Dial the peer; then peer.connected() or peer.connect_failed()."""
+
+    peer: "Peer"
+
+
+class StartTls(NamedTuple):
+    """After what data_to_send() gives, TLS begins on this connection; what comes after goes through it."""
+
+    connection: "Connection"
+
+
+class Opened(NamedTuple):
+    peer: "Peer"
+    capabilities: Capabilities
+
+
+class Closed(NamedTuple):
+    """The peer is open no more, or a dial came to nothing."""
+
+    peer: "Peer"
+    reason: Reason
+    detail: str = ""
+
+
+class Refused(NamedTuple):
+    """An accepted connection was turned away."""
+
+    connection: "Connection"
+    origin_host: str
+    refusal: Refusal
+
+
+class Restarted(NamedTuple):
+    """The peer's Origin-State-Id grew: its sessions are gone (RFC 6733 §8.16)."""
+
+    peer: "Peer"
+    origin_state_id: int
+
+
+class Usable(NamedTuple):
+    """The watchdog trusts the peer (RFC 3539's failback), or no more (failover)."""
+
+    peer: "Peer"
+    usable: bool
+
+
+class Request(NamedTuple):
+    """To be answered by peer.send_answer(). Its grammar was checked, unless it is to be relayed."""
+
+    peer: "Peer"
+    connection: "Connection"
+    message: Message
+
+
+class Answer(NamedTuple):
+    """What came for a request of ours."""
+
+    peer: "Peer"
+    context: object
+    message: Message
+    fault: tuple[int, bytes] | None
+    """What its grammar says against it."""
+
+
+class Unanswered(NamedTuple):
+    """A request of ours that may or may not have arrived: send it elsewhere, or again, with the T bit."""
+
+    peer: "Peer"
+    context: object
+    octets: bytes
+    reason: Reason
+
+
+Event = Connect | StartTls | Opened | Closed | Refused | Restarted | Usable | Request | Answer | Unanswered
+
+
+class InFlight(NamedTuple):
+    context: object
+    octets: bytes
+    command: int
+    end_to_end: int
+    deadline: float
+
+
+class NotAsked(ValueError):
+    """An answer to a request that is not, or no longer, waiting for one."""
+
+
+class Connection:
+    """One transport connection. Made by Node.accept() or Peer.connected()."""
+
+    __slots__ = (
+        "_node",
+        "_out",
+        "addresses",
+        "cer",
+        "closing",
+        "deadline",
+        "peer",
+        "received",
+        "remote_address",
+        "secure",
+        "unsent_octets",
+        "waiting",
+    )
+
+    def __init__(
+        self, node: "Node", peer: "Peer | None", remote_address: str, addresses: tuple[str, ...], secure: bool
+    ) -> None:
+        self._node = node
+        self._out: list[bytes] = []
+        self.peer = peer
+        """None until its CER has been accepted."""
+        self.remote_address = remote_address
+        self.addresses = addresses
+        self.secure = secure
+        self.cer: Message | None = None
+        """The CER that waits for its answer."""
+        self.closing = False
+        """Send what is left, then end the transport."""
+        self.deadline: float | None = None
+        self.received = bytearray()
+        self.waiting: set[int] = set()
+        """Hop-by-Hop Identifiers of requests that wait for our answer."""
+        self.unsent_octets = 0
+
+    def receive_data(self, data: bytes, now: float) -> list[Event]:
+        events: list[Event] = []
+        if self.closing:
+            return events
+        self.received += data
+        messages, consumed, fault = diameter.split(self.received, DIAMETER_MESSAGE_BYTES_MAX)
+        del self.received[:consumed]
+        for message in messages:
+            if self.closing:
+                return events
+            if self.peer is None:
+                self._node.identify(self, message, now, events)
+            else:
+                self.peer.receive(self, message, now, events)
+        if fault and not self.closing:
+            self._broken(fault, now, events)
+        return events
+
+    def _broken(self, fault: int, now: float, events: list[Event]) -> None:
+        """The stream cannot be followed any further."""
+        # Whoever has not said who it is gets no answer, nor does an answer.
+        header = Message.parse(bytes(self.received[: diameter.HEADER_OCTETS]))
+        if self.peer is not None and len(self.received) >= diameter.HEADER_OCTETS and header.flags & FLAG_REQUEST:
+            version = fault == diameter.FAULT_VERSION
+            result = ResultCode.UNSUPPORTED_VERSION if version else ResultCode.INVALID_MESSAGE_LENGTH
+            self.write(refused(self._node.local, header, Refusal(result)))
+        self.received.clear()
+        reason = Reason.PROTOCOL if fault == diameter.FAULT_VERSION else Reason.TOO_LARGE
+        if self.peer is not None:
+            self.peer.fail(self, reason, diameter.FAULTS[fault], now, events)
+        self.close()
+
+    def data_to_send(self) -> bytes:
+        """All that is to be sent, once."""
+        data = b"".join(self._out)
+        self._out.clear()
+        self.unsent_octets = 0
+        return data
+
+    def next_deadline(self) -> float | None:
+        """While its peer is not known; then the peer's own counts."""
+        return self.deadline if self.peer is None and not self.closing else None
+
+    def handle_deadline(self, now: float) -> list[Event]:
+        if self.peer is None and self.deadline is not None and now >= self.deadline:
+            self.close()
+        return []
+
+    def lost(self, now: float) -> list[Event]:
+        """The transport has ended, whoever ended it."""
+        events: list[Event] = []
+        self.closing = True
+        self._node.forget(self)
+        if self.peer is not None:
+            self.peer.connection_lost(self, now, events)
+        return events
+
+    def write(self, octets: bytes) -> None:
+        if not self.closing:
+            self._out.append(octets)
+            self.unsent_octets += len(octets)
+            self._node.touched[self] = None
+
+    def close(self) -> None:
+        self.closing = True
+        self._node.forget(self)
+        self._node.touched[self] = None
+
+
+class Peer:
+    """One configured peer: its state, its connections, what is in flight. Made by Node."""
+
+    def __init__(self, node: "Node", remote: Remote, jitter: Callable[[], float], hop_by_hop: int) -> None:
+        self._node = node
+        self.remote = remote
+        self.state = State.CLOSED
+        self.watchdog = Watchdog(remote.watchdog_s, jitter)
+        self.capabilities: Capabilities | None = None
+        """Of the open connection."""
+        self.drops: Counter[str] = Counter()
+        self.refusals: Counter[int] = Counter()
+        """Answers of the machine's own, by Result-Code."""
+        self.origin_state_id: int | None = None
+        self._jitter = jitter
+        self._initiator: Connection | None = None
+        self._responder: Connection | None = None
+        self._offered: Capabilities | None = None
+        self._hop_by_hop = hop_by_hop
+        self._in_flight: dict[int, InFlight] = {}
+        self._deadline: float | None = None
+        """Of the handshake, or of closing."""
+        self._redial_at: float | None = None
+        self._wanted = False
+        self._redial_factor = 1
+        self._cause = DisconnectCause.REBOOTING
+        self._reason = Reason.PEER_CLOSED
+        self._detail = ""
+        self._repeated_cers = 0
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.remote.origin_host} {self.state.name}>"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in _OPEN
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open one."""
+        if self.state is State.R_OPEN:
+            return self._responder
+        return self._initiator if self.state is State.I_OPEN else None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether requests of ours should prefer it: open, and trusted by its watchdog."""
+        return self.state in _OPEN and self.watchdog.state is WatchdogState.OKAY
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    # What the shell tells
+
+    def start(self, now: float) -> list[Event]:
+        """Dial, and go on dialling. Raises ValueError for a peer that is not to be dialled."""
+        if not self.remote.connect:
+            raise ValueError(f"{self.remote.origin_host} is not configured to be dialled")
+        events: list[Event] = []
+        self._wanted = True
+        self._step(Input.START, now, events)
+        return events
+
+    def stop(self, cause: DisconnectCause, now: float) -> list[Event]:
+        """Say DPR if it is open, and do not dial again."""
+        events: list[Event] = []
+        self._wanted = False
+        self._redial_at = None
+        self._cause = cause
+        self._ending(Reason.STOPPED)
+        self._step(Input.STOP, now, events)
+        return events
+
+    def connected(
+        self, remote_address: str, addresses: tuple[str, ...], now: float, secure: bool = False
+    ) -> tuple[Connection, list[Event]]:
+        """The dialled connection is up. addresses: its local ones. Raises ValueError when none was asked for."""
+        if self.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT):
+            raise ValueError(f"{self.remote.origin_host} was not dialled")
+        events: list[Event] = []
+        connection = self._initiator = Connection(self._node, self, remote_address, addresses, secure)
+        self._step(Input.I_RCV_CONN_ACK, now, events)
+        return connection, events
+
+    def connect_failed(self, detail: str, now: float) -> list[Event]:
+        events: list[Event] = []
+        self._ending(Reason.CONNECT_FAILED, detail)
+        self._step(Input.I_RCV_CONN_NACK, now, events)
+        return events
+
+    def connection_lost(self, connection: Connection, now: float, events: list[Event]) -> None:
+        connection.closing = True
+        if connection is self._initiator:
+            self._ending(Reason.PEER_CLOSED)
+            self._step(Input.I_PEER_DISC, now, events)
+        elif connection is self._responder:
+            self._ending(Reason.PEER_CLOSED)
+            self._step(Input.R_PEER_DISC, now, events)
+
+    def accept(self, connection: Connection, offered: Capabilities, now: float, events: list[Event]) -> None:
+        """A connection whose CER was found good (R-Conn-CER)."""
+        connection.peer = self
+        self._step(Input.R_CONN_CER, now, events, connection, offered=offered)
+
+    def fail(self, connection: Connection, reason: Reason, detail: str, now: float, events: list[Event]) -> None:
+        """A connection cannot go on."""
+        self._ending(reason, detail)
+        self.connection_lost(connection, now, events)
+
+    def next_deadline(self) -> float | None:
+        found = self.watchdog.deadline if self.state in _OPEN else None
+        for at in (self._deadline, self._redial_at):
+            if at is not None and (found is None or at < found):
+                found = at
+        if self._in_flight:
+            # They were sent in this order, and all wait equally long.
+            first = next(iter(self._in_flight.values())).deadline
+            if found is None or first < found:
+                found = first
+        return found
+
+    def handle_deadline(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        while self._in_flight:
+            hop_by_hop, entry = next(iter(self._in_flight.items()))
+            if now < entry.deadline:
+                break
+            del self._in_flight[hop_by_hop]
+            events.append(Unanswered(self, entry.context, entry.octets, Reason.TIMEOUT))
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._ending(Reason.TIMEOUT)
+            self._step(Input.TIMEOUT, now, events)
+        if self.state in _OPEN and self.watchdog.deadline is not None and now >= self.watchdog.deadline:
+            self._obey(self.watchdog.expired(now), now, events)
+        if self._redial_at is not None and now >= self._redial_at:
+            self._redial_at = None
+            self._step(Input.START, now, events)
+        return events
+
+    # What the applications tell
+
+    def send_request(self, octets: bytes, context: object, now: float) -> bool:
+        """Send a request; an Answer or an Unanswered with this context follows.
+
+        octets: a whole message with its End-to-End Identifier; the Hop-by-Hop Identifier is given here.
+        False, and nothing follows, when the peer is not open or has enough in flight.
+        """
+        connection = self.connection
+        if connection is None or len(self._in_flight) >= self.remote.requests_max:
+            return False
+        if connection.unsent_octets > DIAMETER_UNSENT_BYTES_MAX:
+            return False
+        number = self._next_hop_by_hop()
+        sent = diameter.readdressed(octets, number)
+        self._in_flight[number] = InFlight(
+            context,
+            octets,
+            int.from_bytes(octets[5:8], "big"),
+            int.from_bytes(octets[16:20], "big"),
+            now + self.remote.answer_timeout_s,
+        )
+        connection.write(sent)
+        return True
+
+    def send_answer(self, request: Request, octets: bytes) -> bool:
+        """Send the answer to a request; False when its connection is gone: the peer asks again, with the T bit.
+
+        Raises NotAsked, and changes nothing, when the request has had its answer.
+        """
+        connection = request.connection
+        if connection is not self.connection and not (self.state is State.CLOSING and not connection.closing):
+            return False
+        if request.message.hop_by_hop not in connection.waiting:
+            raise NotAsked(f"request {request.message.hop_by_hop:#x} of {self.remote.origin_host}")
+        connection.waiting.remove(request.message.hop_by_hop)
+        connection.write(octets)
+        return True
+
+    # What comes from the peer
+
+    def receive(self, connection: Connection, message: Message, now: float, events: list[Event]) -> None:
+        """One message of a connection of this peer."""
+        if connection is self._initiator:
+            initiated = True
+        elif connection is self._responder:
+            initiated = False
+        else:
+            return
+        state = self.state
+        if state in _OPEN:
+            if connection.unsent_octets > DIAMETER_UNSENT_BYTES_MAX:
+                self._ending(Reason.UNSENT)
+                self._step(Input.TIMEOUT, now, events)
+                return
+            answered = message.command == codes.DEVICE_WATCHDOG and not message.flags & FLAG_REQUEST
+            orders = self.watchdog.received(answered, now)
+            if orders:
+                self._obey(orders, now, events)
+            if message.application != codes.BASE:
+                # As the table has it: Process, and the state stays; by this way for every message's sake.
+                self._process(connection, message, now, events)
+                return
+        self._step(self._input_of(message, initiated), now, events, connection, message)
+
+    def _input_of(self, message: Message, initiated: bool) -> Input:
+        request = bool(message.flags & FLAG_REQUEST)
+        if self.state in (State.WAIT_I_CEA, State.WAIT_RETURNS) and initiated:
+            return Input.I_RCV_CEA if self._is_welcome(message) else Input.I_RCV_NON_CEA
+        if self.state in (State.WAIT_CONN_ACK_ELECT, State.WAIT_RETURNS):
+            return Input.R_RCV_MESSAGE
+        if message.application == codes.BASE and not message.fault:
+            if message.command == codes.DEVICE_WATCHDOG:
+                if request:
+                    return Input.I_RCV_DWR if initiated else Input.R_RCV_DWR
+                return Input.I_RCV_DWA if initiated else Input.R_RCV_DWA
+            if message.command == codes.DISCONNECT_PEER:
+                if request:
+                    return Input.I_RCV_DPR if initiated else Input.R_RCV_DPR
+                if self.state is State.CLOSING:
+                    return Input.I_RCV_DPA if initiated else Input.R_RCV_DPA
+        return Input.I_RCV_MESSAGE if initiated else Input.R_RCV_MESSAGE
+
+    def _is_welcome(self, message: Message) -> bool:
+        """Whether what came instead of, or as, a CEA opens the connection."""
+        local, connection = self._node.local, self._initiator
+        if message.command != codes.CAPABILITIES_EXCHANGE or message.flags & FLAG_REQUEST or message.fault:
+            self._ending(Reason.PROTOCOL, "something else than a CEA")
+            return False
+        result = message.get_unsigned32(codes.RESULT_CODE)
+        if result != ResultCode.SUCCESS:
+            self._ending(Reason.REFUSED, f"Result-Code {result}")
+            return False
+        fault = self._node.check(message)
+        if fault is not None:
+            self._ending(Reason.PROTOCOL, f"its CEA deserves {fault[0]}")
+            return False
+        asked = self._asks_for()
+        found = agree(local, self.remote, message, connection is not None and connection.secure, asked)
+        if isinstance(found, Refusal):
+            self._ending(Reason.REFUSED, found.text)
+            return False
+        self._offered = found
+        return True
+
+    def _asks_for(self) -> InbandSecurity:
+        secure = self._initiator is not None and self._initiator.secure
+        return InbandSecurity.TLS if self.remote.security == "inband" and not secure else InbandSecurity(0)
+
+    # The machine
+
+    def _ending(self, reason: Reason, detail: str = "") -> None:
+        """Why the next end comes; the first reason counts."""
+        if self._reason is Reason.PEER_CLOSED:
+            self._reason, self._detail = reason, detail
+
+    def _step(
+        self,
+        given: Input,
+        now: float,
+        events: list[Event],
+        connection: Connection | None = None,
+        message: Message | None = None,
+        offered: Capabilities | None = None,
+    ) -> None:
+        found = _TABLE.get((self.state, given))
+        if found is None:
+            self._reason, self._detail = Reason.PEER_CLOSED, ""
+            return
+        actions, state = found
+        before, self.state = self.state, state
+        for action in actions:
+            self._act(action, now, events, connection, message, offered)
+        if self.state is not state:
+            return  # an election was won on the way
+        if state is not before:
+            self._entered(before, now, events)
+
+    def _entered(self, before: State, now: float, events: list[Event]) -> None:
+        state = self.state
+        if state in _OPEN:
+            self._deadline = None
+            self._reason, self._detail = Reason.PEER_CLOSED, ""
+            self._redial_at = None
+            self._redial_factor = 1
+            self._repeated_cers = 0
+            self.capabilities = self._offered
+            assert self.capabilities is not None
+            self._learn_state_id(self.capabilities.origin_state_id, events)
+            if self.capabilities.tls:
+                connection = self.connection
+                assert connection is not None
+                events.append(StartTls(connection))
+            events.append(Opened(self, self.capabilities))
+            self._obey(self.watchdog.connection_up(now), now, events)
+            return
+        if state is State.CLOSING:
+            self._deadline = now + DIAMETER_CLOSING_TIMEOUT_S
+            return
+        if state is not State.CLOSED:
+            if before in (State.CLOSED, State.WAIT_CONN_ACK) or self._deadline is None:
+                self._deadline = now + DIAMETER_CER_TIMEOUT_S
+            return
+        self._deadline = None
+        self.capabilities = self._offered = None
+        if before in _OPEN or before is State.CLOSING:
+            orderly = before is State.CLOSING and self._reason is not Reason.TIMEOUT
+            self.watchdog.connection_down(orderly)
+            self._give_up_requests(self._reason, events)
+        events.append(Closed(self, self._reason, self._detail))
+        self._reason, self._detail = Reason.PEER_CLOSED, ""
+        if self._wanted:
+            # Peers of one node that went away do not come back in the same instant.
+            self._redial_at = now + self.remote.reconnect_s * self._redial_factor * (1.0 + 0.1 * self._jitter())
+        self._redial_factor = 1
+
+    def _act(
+        self,
+        action: Action,
+        now: float,
+        events: list[Event],
+        connection: Connection | None,
+        message: Message | None,
+        offered: Capabilities | None,
+    ) -> None:
+        """One action of the table. I_… and R_… name the connection that it is about."""
+        match action:
+            case Action.I_SND_CONN_REQ:
+                self._redial_at = None
+                events.append(Connect(self))
+            case Action.R_ACCEPT:
+                self._responder = connection
+            case Action.PROCESS_CER:
+                self._offered = offered
+            case Action.R_SND_CEA:
+                self._send_cea()
+            case Action.I_SND_CER:
+                self._send_cer()
+            case Action.CLEANUP | Action.ERROR:
+                self._drop_initiator()
+                self._drop_responder()
+            case Action.PROCESS_CEA:
+                pass  # _is_welcome() has
+            case Action.ELECT:
+                if self._wins_election():
+                    self._ending(Reason.ELECTION)
+                    self._step(Input.WIN_ELECTION, now, events)
+            case Action.I_DISC:
+                self._drop_initiator()
+            case Action.R_DISC:
+                self._drop_responder()
+            case Action.R_REJECT:
+                assert connection is not None
+                self._reject(connection, now)
+            case Action.PROCESS:
+                assert connection is not None
+                assert message is not None
+                self._process(connection, message, now, events)
+            case Action.PROCESS_DWR | Action.PROCESS_DWA:
+                assert message is not None
+                self._learn_state_id(message.get_unsigned32(codes.ORIGIN_STATE_ID), events)
+            case Action.I_SND_DWA | Action.R_SND_DWA | Action.I_SND_DPA | Action.R_SND_DPA:
+                assert connection is not None
+                assert message is not None
+                self._answer_base(connection, message)
+            case Action.I_SND_DPR | Action.R_SND_DPR:
+                self._send_dpr()
+            case Action.I_SND_MESSAGE | Action.R_SND_MESSAGE:
+                pass  # send_request() and send_answer() write themselves
+
+    def _drop_initiator(self) -> None:
+        if self._initiator is not None:
+            self._initiator.close()
+            self._initiator = None
+
+    def _drop_responder(self) -> None:
+        if self._responder is not None:
+            self._responder.close()
+            self._responder = None
+
+    def _wins_election(self) -> bool:
+        """RFC 6733 §5.6.4: the greater Origin-Host keeps the connection that it has accepted."""
+        return self._node.local.origin_host.lower().encode() > self.remote.origin_host.lower().encode()
+
+    def _reject(self, connection: Connection, now: float) -> None:
+        # The answer to its CER; the connection is no machine's.
+        connection.peer = None
+        refusal = Refusal(ResultCode.UNABLE_TO_COMPLY, "there is a connection already")
+        connection.write(self._node.cea(connection, self.remote, refusal))
+        connection.close()
+        if self.state in _OPEN and not self.watchdog.pending:
+            self.watchdog.pending = True
+            self._send_dwr()
+
+    def _send_cer(self) -> None:
+        connection = self._initiator
+        assert connection is not None
+        avps = capability_avps(self._node.local, self.remote, connection.addresses, self._asks_for())
+        connection.write(self._base_request(codes.CAPABILITIES_EXCHANGE, avps))
+
+    def _send_cea(self) -> None:
+        connection = self._responder
+        assert connection is not None
+        assert self._offered is not None
+        connection.write(self._node.cea(connection, self.remote, None, self._offered.tls))
+
+    def _send_dwr(self) -> None:
+        local = self._node.local
+        avps = [*local_identity(local), diameter.unsigned32_avp(codes.ORIGIN_STATE_ID, local.origin_state_id)]
+        connection = self.connection
+        if connection is not None:
+            connection.write(self._base_request(codes.DEVICE_WATCHDOG, avps))
+
+    def _send_dpr(self) -> None:
+        avps = [*local_identity(self._node.local), diameter.integer32_avp(codes.DISCONNECT_CAUSE, self._cause)]
+        connection = self._initiator or self._responder
+        assert connection is not None
+        connection.write(self._base_request(codes.DISCONNECT_PEER, avps))
+
+    def _base_request(self, command: int, avps: Iterable[bytes]) -> bytes:
+        return diameter.message(
+            FLAG_REQUEST, command, codes.BASE, self._next_hop_by_hop(), self._node.next_end_to_end(), list(avps)
+        )
+
+    def _next_hop_by_hop(self) -> int:
+        self._hop_by_hop = (self._hop_by_hop + 1) & 0xFFFFFFFF
+        return self._hop_by_hop
+
+    def _answer_base(self, connection: Connection, message: Message) -> None:
+        """DWA and DPA."""
+        local = self._node.local
+        fault = self._node.check(message)
+        refusal = Refusal(ResultCode.SUCCESS) if fault is None else Refusal(fault[0], "", fault[1])
+        if fault is not None:
+            self.refusals[refusal.result] += 1
+        avps = [
+            diameter.unsigned32_avp(codes.RESULT_CODE, refusal.result),
+            *local_identity(local),
+            *explained(refusal),
+        ]
+        if message.command == codes.DEVICE_WATCHDOG:
+            avps.append(diameter.unsigned32_avp(codes.ORIGIN_STATE_ID, local.origin_state_id))
+        else:
+            self._ending(Reason.DPR_RECEIVED)
+            cause = message.get_unsigned32(codes.DISCONNECT_CAUSE)
+            if cause == DisconnectCause.BUSY:
+                self._redial_factor = DIAMETER_TC_BUSY_FACTOR
+            elif cause == DisconnectCause.DO_NOT_WANT_TO_TALK_TO_YOU:
+                self._redial_factor = DIAMETER_TC_UNWANTED_FACTOR
+        connection.write(diameter.answer(message, avps, is_protocol_error(refusal.result)))
+
+    def _learn_state_id(self, number: int | None, events: list[Event]) -> None:
+        if not number:
+            return
+        if self.origin_state_id is not None and number > self.origin_state_id:
+            events.append(Restarted(self, number))
+        self.origin_state_id = number
+
+    def _obey(self, orders: tuple[Order, ...], now: float, events: list[Event]) -> None:
+        for order in orders:
+            match order:
+                case Order.SEND_WATCHDOG:
+                    self._send_dwr()
+                case Order.FAILOVER:
+                    events.append(Usable(self, False))
+                    self._give_up_requests(Reason.FAILOVER, events)
+                case Order.FAILBACK:
+                    events.append(Usable(self, True))
+                case Order.CLOSE_CONNECTION:
+                    self._ending(Reason.WATCHDOG)
+                    self._step(Input.TIMEOUT, now, events)
+
+    def _give_up_requests(self, reason: Reason, events: list[Event]) -> None:
+        entries = list(self._in_flight.values())
+        self._in_flight.clear()
+        events += [Unanswered(self, entry.context, entry.octets, reason) for entry in entries]
+
+    # Messages of applications, and broken ones
+
+    def _process(self, connection: Connection, message: Message, now: float, events: list[Event]) -> None:
+        if not message.flags & FLAG_REQUEST:
+            self._process_answer(message, events)
+            return
+        if message.application == codes.BASE and message.command == codes.CAPABILITIES_EXCHANGE:
+            self._repeated_cers += 1
+            if self._repeated_cers >= DIAMETER_CER_REPEATED_MAX:
+                self._ending(Reason.FLOOD)
+                self._step(Input.TIMEOUT, now, events)
+                return
+        refusal = self._refusal_of(connection, message)
+        if refusal is None:
+            connection.waiting.add(message.hop_by_hop)
+            events.append(Request(self, connection, message))
+            return
+        self.refusals[refusal.result] += 1
+        connection.write(refused(self._node.local, message, refusal))
+
+    def _refusal_of(self, connection: Connection, message: Message) -> Refusal | None:
+        """What the machine itself has against a request."""
+        if message.fault == diameter.FAULT_HEADER_BITS:
+            return Refusal(ResultCode.INVALID_HDR_BITS)
+        local, capabilities = self._node.local, self.capabilities
+        if message.application == codes.BASE:
+            if message.command == codes.CAPABILITIES_EXCHANGE:
+                return Refusal(ResultCode.UNABLE_TO_COMPLY, "capabilities are exchanged already")
+            if not self._node.knows(message):
+                return Refusal(ResultCode.COMMAND_UNSUPPORTED)
+        elif capabilities is None or message.application not in capabilities.applications:
+            if not local.relay:
+                return Refusal(ResultCode.APPLICATION_UNSUPPORTED)
+            if message.fault:
+                return Refusal(ResultCode.INVALID_AVP_LENGTH, "", message.failed())
+        elif not self._node.knows(message):
+            return Refusal(ResultCode.COMMAND_UNSUPPORTED)
+        if self.state is State.CLOSING or len(connection.waiting) >= self.remote.requests_max:
+            return Refusal(ResultCode.TOO_BUSY)
+        fault = self._node.check(message)
+        return None if fault is None else Refusal(fault[0], "", fault[1])
+
+    def _process_answer(self, message: Message, events: list[Event]) -> None:
+        if message.application == codes.BASE and message.command in (
+            codes.CAPABILITIES_EXCHANGE,
+            codes.DEVICE_WATCHDOG,
+            codes.DISCONNECT_PEER,
+        ):
+            self.drops[Drop.BASE_ANSWER] += 1
+            return
+        if message.fault == diameter.FAULT_HEADER_BITS:
+            self.drops[Drop.ANSWER_BITS] += 1
+            return
+        entry = self._in_flight.get(message.hop_by_hop)
+        if entry is None:
+            self.drops[Drop.UNKNOWN_HOP_BY_HOP] += 1
+            return
+        if entry.end_to_end != message.end_to_end or entry.command != message.command:
+            self.drops[Drop.OTHER_END_TO_END] += 1
+            return
+        del self._in_flight[message.hop_by_hop]
+        events.append(Answer(self, entry.context, message, self._node.check(message)))
+
+
+class Node:
+    """One Diameter identity and its peers."""
+
+    def __init__(
+        self,
+        local: Local,
+        remotes: Iterable[Remote],
+        jitter: Callable[[], float],
+        at: float,
+        numbers: Callable[[], int],
+    ) -> None:
+        """jitter: gives 0..1, evenly. at: epoch seconds of the start. numbers: gives random numbers of 32 bits.
+
+        Raises ValueError for two peers of one Origin-Host.
+        """
+        self.local = local
+        # RFC 6733 §3: the high 12 bits from the time, the low 20 bits random.
+        self._end_to_end = (int(at) & 0xFFF) << 20 | numbers() & 0xFFFFF
+        self.peers: dict[str, Peer] = {}
+        """By Origin-Host in lower case."""
+        for remote in remotes:
+            key = remote.origin_host.lower()
+            if key in self.peers:
+                raise ValueError(f"{remote.origin_host} is configured twice")
+            self.peers[key] = Peer(self, remote, jitter, numbers() & 0xFFFFFFFF)
+        self.touched: dict[Connection, None] = {}
+        self.unknown: dict[Connection, None] = {}
+        """Accepted connections that have not said who they are."""
+        self.refusals: Counter[int] = Counter()
+        self.floods = 0
+        """Connections that were not accepted because too many were waiting."""
+
+    def ready(self) -> list[Connection]:
+        """Connections that have something to send, or are to be ended; each once."""
+        found = list(self.touched)
+        self.touched.clear()
+        return found
+
+    def next_end_to_end(self) -> int:
+        """Never the same within four minutes (RFC 6733 §3)."""
+        self._end_to_end = (self._end_to_end + 1) & 0xFFFFFFFF
+        return self._end_to_end
+
+    def accept(
+        self, remote_address: str, addresses: tuple[str, ...], now: float, secure: bool = False
+    ) -> Connection | None:
+        """A transport connection came in; None: close it, too many wait for their CER.
+
+        addresses: the local ones. secure: TLS is done, and the certificate is one of a peer.
+        """
+        from_there = sum(other.remote_address == remote_address for other in self.unknown)
+        if len(self.unknown) >= DIAMETER_UNKNOWN_CONNECTIONS_MAX or from_there >= DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
+            self.floods += 1
+            return None
+        connection = Connection(self, None, remote_address, addresses, secure)
+        connection.deadline = now + DIAMETER_CER_TIMEOUT_S
+        self.unknown[connection] = None
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        self.unknown.pop(connection, None)
+
+    def identify(self, connection: Connection, message: Message, now: float, events: list[Event]) -> None:
+        """The first message of an accepted connection; anything but a CER ends it without an answer."""
+        if (
+            message.command != codes.CAPABILITIES_EXCHANGE
+            or message.application != codes.BASE
+            or not message.flags & FLAG_REQUEST
+        ):
+            connection.close()
+            return
+        refusal: Refusal | None = None
+        fault = self.check(message)
+        origin_host = identity(message, codes.ORIGIN_HOST)
+        peer = self.peers.get(origin_host)
+        found: Capabilities | Refusal | None = None
+        if message.fault == diameter.FAULT_HEADER_BITS:
+            refusal = Refusal(ResultCode.INVALID_HDR_BITS)
+        elif fault is not None:
+            refusal = Refusal(fault[0], "", fault[1])
+        elif peer is None or not _is_from(connection.remote_address, peer.remote):
+            refusal = Refusal(ResultCode.UNKNOWN_PEER, "no such peer")
+        else:
+            found = agree(self.local, peer.remote, message, connection.secure, InbandSecurity.NO_INBAND_SECURITY)
+            if isinstance(found, Refusal):
+                refusal = found
+        connection.cer = message
+        if refusal is not None:
+            self.refusals[refusal.result] += 1
+            connection.write(self.cea(connection, None, refusal))
+            connection.close()
+            events.append(Refused(connection, origin_host, refusal))
+            return
+        assert peer is not None
+        assert isinstance(found, Capabilities)
+        self.forget(connection)
+        peer.accept(connection, found, now, events)
+
+    def cea(self, connection: Connection, remote: Remote | None, refusal: Refusal | None, tls: bool = False) -> bytes:
+        """The answer to the CER of an accepted connection. remote: None for a stranger. refusal: None for yes."""
+        cer, connection.cer = connection.cer, None
+        assert cer is not None
+        result = ResultCode.SUCCESS if refusal is None else refusal.result
+        avps = [diameter.unsigned32_avp(codes.RESULT_CODE, result)]
+        avps += capability_avps(self.local, remote, connection.addresses, InbandSecurity(int(tls)))
+        if refusal is not None:
+            avps += explained(refusal)
+        return diameter.answer(cer, avps, is_protocol_error(result))
+
+    def knows(self, request: Message) -> bool:
+        """Whether there is such a command."""
+        return (request.application, request.command, True) in self.local.grammars
+
+    def check(self, message: Message) -> tuple[int, bytes] | None:
+        """What the grammar of a message has against it: a Result-Code and the content of Failed-AVP."""
+        if message.flags & FLAG_ERROR:
+            return None
+        request = bool(message.flags & FLAG_REQUEST)
+        grammar = self.local.grammars.get((message.application, message.command, request))
+        if grammar is None:
+            return None
+        if message.application == codes.BASE:
+            for code, vendor, flags, value in message.avps():
+                if flags & AVP_RESERVED:
+                    return ResultCode.INVALID_AVP_BITS, diameter.avp(code, value, vendor)
+        return grammar.check(message)
+
+
+AVP_RESERVED: Final = 0x1F
+REPEATED: Final = (
+    codes.AUTH_APPLICATION_ID,
+    codes.CC_REQUEST_TYPE,
+    codes.CC_REQUEST_NUMBER,
+    codes.AUTH_SESSION_STATE,
+)
+"""What answers of the applications require, and can only repeat."""
+
+
+def local_identity(local: Local) -> tuple[bytes, bytes]:
+    """Origin-Host and Origin-Realm."""
+    return (
+        diameter.avp(codes.ORIGIN_HOST, local.origin_host.encode()),
+        diameter.avp(codes.ORIGIN_REALM, local.origin_realm.encode()),
+    )
+
+
+def refused(local: Local, request: Message, refusal: Refusal) -> bytes:
+    """An answer that says no: an answer-message for 3xxx (RFC 6733 §7.2), else one that passes most grammars."""
+    avps = []
+    session_id = request.get(codes.SESSION_ID)
+    if session_id is not None:
+        avps.append(diameter.avp(codes.SESSION_ID, session_id))
+    error = is_protocol_error(refusal.result)
+    if not error:
+        for code in REPEATED:
+            value = request.get(code)
+            if value is not None:
+                avps.append(diameter.avp(code, value))
+    avps += local_identity(local)
+    avps.append(diameter.unsigned32_avp(codes.RESULT_CODE, refusal.result))
+    avps += explained(refusal)
+    # RFC 6733 §6.2: as they came, in their order.
+    avps += [diameter.avp(codes.PROXY_INFO, value) for value in request.get_all(codes.PROXY_INFO)]
+    return diameter.answer(request, avps, error)
+
+
+def _is_from(address: str, remote: Remote) -> bool:
+    if not remote.addresses:
+        return True
+    ip = ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return any(ip in network for network in remote.addresses)
