@@ -29,7 +29,12 @@ def partial(entity: type[Struct]) -> type[Struct]:
         fields,
         module=__name__,
         forbid_unknown_fields=True,
-        namespace={"__doc__": f"Fields of a {entity.__name__} to change; null clears one, an absent one is kept."},
+        namespace={
+            "__doc__": f"Fields of a {entity.__name__} to change; null clears one, an absent one is kept.",
+            # Security: of a SIM they are its keys.
+            "__repr__": lambda patch: f"{type(patch).__name__}()",
+            "__rich_repr__": lambda patch: [],
+        },
     )
 
 

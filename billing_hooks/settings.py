@@ -3,6 +3,8 @@
 It crosses a socket pair between two processes of one server; nothing of it is logged or shown.
 """
 
+from typing import Any
+
 from msgspec import Struct
 
 
@@ -25,6 +27,9 @@ class WebhookSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __repr__(self) -> str:
         return f"WebhookSettings({self.name!r})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("name", self.name)]
+
 
 class PaymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One [[payment]]: see aaa.config.schema.Payment. What it restores is the engine's to know."""
@@ -41,6 +46,9 @@ class PaymentSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def __repr__(self) -> str:
         return f"PaymentSettings({self.name!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("name", self.name)]
 
 
 class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

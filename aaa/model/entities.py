@@ -4,7 +4,7 @@
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -53,6 +53,13 @@ class Password(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True,
     """pbkdf2_sha256$rounds$salt$base64, or $pbkdf2-sha256$rounds$salt$hash."""
     ssha: str | None = None
     """{SSHA}, {SSHA256} or {SSHA512} with base64."""
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Password({self.username!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("username", self.username)]
 
 
 class Mac(Struct, gc=False, forbid_unknown_fields=True, tag_field="type", tag="mac"):

@@ -3,7 +3,7 @@
 IMSI, MSISDN and ICCID are digit strings: leading zeros count. Knows no wire, storage or clock.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -77,6 +77,9 @@ class Sim(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):
 
     def __repr__(self) -> str:
         return f"Sim({self.iccid})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("iccid", self.iccid)]
 
 
 class Number(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True):

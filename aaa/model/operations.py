@@ -28,6 +28,13 @@ class Operation(Struct, gc=False, forbid_unknown_fields=True, omit_defaults=True
     value: dict[str, Any] | None = None
     revision: int | None = None
 
+    def __repr__(self) -> str:
+        """Without the value, which may hold passwords and keys."""
+        return f"Operation({self.op} {self.kind} {self.id!r}, revision={self.revision})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("op", self.op), ("kind", self.kind), ("id", self.id)]
+
 
 class Result(Struct, frozen=True, gc=False, omit_defaults=True):
     """Answer to one operation, in order."""
@@ -68,6 +75,13 @@ class Call(Struct, gc=False):
     """Under which the answer is kept, durable with what the call changes; "": not kept."""
     digest: bytes = b""
     """Of what the call asks; another one under the same key is refused."""
+
+    def __repr__(self) -> str:
+        """Without the arguments, which may hold passwords and keys."""
+        return f"Call({self.id}, {self.method}, {self.actor})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method)]
 
 
 class Answer(Struct, gc=False):

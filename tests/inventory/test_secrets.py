@@ -1,16 +1,23 @@
 """Keys are sealed at rest and shown by nothing; a kill loses nothing that was acknowledged."""
 
+import io
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
+from rich.pretty import Pretty
 
 from aaa.errors import StoreError
+from aaa.model.entities import Password, Service
 from aaa.model.inventory import Sim
+from aaa.model.operations import Actor, Call, Operation
 from aaa.state.load import load
 from aaa.state.seal import Sealer
 from aaa.state.store import Store
+from billing_hooks.inventory_schema import SimPatch
+from billing_hooks.settings import PaymentSettings, WebhookSettings
 from tests.state.world import World, database
 
 KI, OPC = "465B5CE8B199B49FAA5F0A2EE238A6BC", "CD63CB71954A9F4E48A5994E37A02BAF"
@@ -87,3 +94,25 @@ def test_a_kill_keeps_what_was_acknowledged_and_nothing_by_halves(acknowledged: 
     assert [record.iccid for record in found] == told == [f"890010000000000001{n}" for n in range(acknowledged)]
     assert all(record.number is not None and record.number.state == "assigned" for record in found)
     assert after_kill.store.inventory.numbers.count == acknowledged
+
+
+SHOWN = (
+    Password("u1", cleartext=KI),
+    Password("u1", bcrypt=KI),
+    Service(1, "s", "p", credentials=(Password("u1", cleartext=KI),)),
+    Sim(1, "001010000000001", ki=KI, opc=OPC),
+    SimPatch(revision=1, ki=KI),
+    Operation("put", "sim", A, {"ki": KI, "opc": OPC}),
+    Operation("put", "service", "u1", {"credentials": [{"type": "password", "cleartext": KI}]}),
+    Call(1, "sync", Actor("t", "admin"), msgspec.Raw(KI.encode())),
+    WebhookSettings(name="w", url="https://a", keys=(KI.encode(),)),
+    PaymentSettings(name="p", secret=KI.encode()),
+)
+
+
+@pytest.mark.parametrize("value", SHOWN, ids=[type(value).__name__ for value in SHOWN])
+def test_no_repr_shows_a_secret(value: object) -> None:
+    console = Console(file=io.StringIO(), width=500)
+    console.print(Pretty(value))
+    for text in (repr(value), str(value), f"{[value]}", console.file.getvalue()):  # type: ignore[attr-defined]
+        assert not plain(text.encode()), text
