@@ -17,6 +17,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
+from aaa.cli.output import show
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 CONFIG_PATHS: Final = ("run/aaa.toml", "conf/sample.toml", "/etc/aaa/aaa.toml")
@@ -212,10 +214,10 @@ def _refusal(status: int, data: bytes, without_token: bool) -> Refused:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
-    words = [str(problem[name]) for name in ("field", "detail") if problem.get(name)]
+    words = [show(problem[name]) for name in ("field", "detail") if problem.get(name)]
     message = ": ".join(words) or str(problem.get("title") or f"HTTP status {status}")
     if problem.get("errors"):
-        message = "\n".join([message, *map(str, problem["errors"])])
+        message = "\n".join([message, *map(show, problem["errors"])])
     if status == 401 and without_token:
         message = "no token found; give --token, AAA_TOKEN, or -c FILE with an admin's token_file that you may read"
     return Refused(message, problem | {"status": status})

@@ -8,7 +8,7 @@ from typing import IO, Any, Final
 import click
 
 from aaa.cli.door import Door, api_command
-from aaa.cli.output import print_json
+from aaa.cli.output import print_json, show
 from aaa.limits import HTTP_SYNC_LINE_BYTES_MAX, SNAPSHOT_LISTED_MAX
 
 LISTS: Final = {
@@ -69,10 +69,10 @@ def print_drift(answer: dict[str, Any], counts: dict[str, int]) -> None:
     """One line for each entity, and the sum on standard error."""
     for name, (word, _) in LISTS.items():
         for entity in answer.get(name, ()):
-            click.echo(f"{word} {entity}")
+            click.echo(f"{word} {show(entity)}")
         if counts[word] > SNAPSHOT_LISTED_MAX:
             click.echo(f"{word}: {counts[word] - SNAPSHOT_LISTED_MAX} more", err=True)
     for error in answer.get("errors", ()):
-        click.echo(f"error {error['kind']}/{error['id']}: {error['detail']}")
+        click.echo(f"error {error['kind']}/{show(error['id'])}: {show(error['detail'])}")
     shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     click.echo(shown or "no drift", err=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from aaa.cli.door import Door, Refused, api_command, segment
-from aaa.cli.output import print_fields, print_json, print_table, show
+from aaa.cli.output import print_fields, print_json, print_table, safe_json, show
 
 AUDIT_COLUMNS = ("seq", "at", "actor", "action", "kind", "subject", "changed", "correlation_id", "network")
 WEBHOOK_COLUMNS = (
@@ -76,7 +76,7 @@ def _stream(door: Door, query: dict[str, str | None], after: int) -> Iterator[di
 def _print_events(items: list[dict[str, Any]], as_json: bool) -> None:
     for event in items:
         if as_json:
-            click.echo(json.dumps(event, ensure_ascii=False))
+            click.echo(safe_json(json.dumps(event, ensure_ascii=False)))
             continue
         data = " ".join(f"{name}={show(value)}" for name, value in event["data"].items())
         who = f"  by {show(event['actor'])}" if event["actor"] else ""
@@ -186,5 +186,5 @@ def webhook_test(door: Door, name: str, as_json: bool) -> None:
     elif answer["delivered"]:
         click.echo(f"{name}: taken, status {answer['status']}, {answer['took_ms']:g} ms")
     else:
-        click.echo(f"{name}: {answer['error']}", err=True)
+        click.echo(f"{name}: {show(answer['error'])}", err=True)
     raise click.exceptions.Exit(0 if answer["delivered"] else 1)

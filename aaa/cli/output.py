@@ -1,19 +1,34 @@
 """What commands print: JSON for machines, tables for people. Knows rich, no HTTP."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 PIPE_WIDTH: Final = 240
 """Columns where no terminal tells its own: nothing is cut for grep."""
 
 
 def print_json(value: Any) -> None:
     """One JSON document, indented on a terminal."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    click.echo(safe_json(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)))
+
+
+def safe_json(text: str) -> str:
+    """The same JSON without characters that a terminal would obey: JSON escapes some, not DEL, C1 and writing order.
+
+    They come from whoever sends packets: user names, ids of sessions and lines.
+    """
+    return text if text.isprintable() else _UNPRINTABLE.sub(lambda match: escaped(match[0]), text)
+
+
+def escaped(character: str) -> str:
+    """As JSON escapes it; a line feed and a blank stand as they are."""
+    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
 
 
 def print_table(items: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> None:

@@ -158,10 +158,12 @@ def explain(door: Door, user: str, as_json: bool, **place: str | None) -> None:
         print_json(shown)
         return
     where = f" at {shown['nas']}" if shown["nas"] else ""
-    click.echo(f"service {shown['service_id']} ({shown['named_by']}), plan {shown['plan_id']}{where}, {shown['at']}")
-    click.echo(click.style(describe(shown), bold=True) + (f": {shown['message']}" if shown.get("message") else ""))
+    named = f"service {show(shown['service_id'])} ({shown['named_by']})"
+    click.echo(f"{named}, plan {show(shown['plan_id'])}{where}, {shown['at']}")
+    message = f": {show(shown['message'])}" if shown.get("message") else ""
+    click.echo(click.style(describe(shown), bold=True) + message)
     for step in shown["trace"]:
-        click.echo(f"    {step['rule']}: {step['facts']} -> {step['effect']}")
+        click.echo(f"    {show(step['rule'])}: {show(step['facts'])} -> {show(step['effect'])}")
     if shown.get("valid_until"):
         click.echo(f"holds until {shown['valid_until']}")
     if shown.get("valid_below_octets") is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from aaa.cli.door import find_config, read_config, read_secret
-from aaa.cli.output import print_json
+from aaa.cli.output import print_json, show
 
 if TYPE_CHECKING:
     from aaa.dictionary import Dictionary
@@ -281,7 +281,7 @@ def _print(shown: dict[str, Any], attributes: list[tuple[str, str]], as_json: bo
         return
     click.echo(shown["result"])
     for name, value in attributes:
-        click.echo(f"    {name} = {value}")
+        click.echo(f"    {name} = {show(value)}")
     for name, value in shown.items():
         if name != "result":
             click.echo(f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from aaa.cli.door import Door, api_command
-from aaa.cli.output import show
+from aaa.cli.output import safe_json, show
 
 COLOURS = {"accept": "green", "ack": "green", "reject": "yellow", "nak": "red", "drop": "red", "timeout": "red"}
 
@@ -24,7 +24,7 @@ def trace(door: Door, as_json: bool, **wanted: Any) -> None:
     try:
         for line in door.stream("/v1/trace", **wanted):
             if as_json:
-                click.echo(line)
+                click.echo(safe_json(line))
             else:
                 print_packet(json.loads(line))
     except KeyboardInterrupt:
@@ -38,7 +38,7 @@ def print_packet(packet: dict[str, Any]) -> None:
     if "code" not in packet:
         return
     outcome = click.style(packet["outcome"], fg=COLOURS.get(packet["outcome"]))
-    where = f"{packet['nas'] or 'unknown NAS'} {packet['address']}"
+    where = f"{show(packet['nas']) or 'unknown NAS'} {show(packet['address'])}"
     answer = packet["answer"] or "no answer"
     click.echo(
         f"{click.style(packet['at'], dim=True)} {where} {click.style(packet['code'], bold=True)}"
@@ -50,7 +50,7 @@ def print_packet(packet: dict[str, Any]) -> None:
     click.echo("    " + ", ".join(f"{name} {show(value)}" for name, value in facts.items() if value))
     for arrow, key in (("<", "attributes"), (">", "answer_attributes")):
         for name, value in packet[key]:
-            click.echo(f"    {arrow} {name} = {show(value)}")
+            click.echo(f"    {arrow} {show(name)} = {show(value)}")
 
 
 def describe(decision: dict[str, Any]) -> str:
