@@ -23,9 +23,19 @@ from billing_hooks.rpc import Engine, RpcClient
 
 KEY_LENGTH_MAX: Final = 255
 PURE: Final = frozenset(
-    ("enforced", "snapshot_begin", "snapshot_apply", "snapshot_mark", "snapshot_look", "snapshot_end", "snapshot_close")
+    (
+        "enforced",
+        "policy_preview",
+        "snapshot_begin",
+        "snapshot_apply",
+        "snapshot_mark",
+        "snapshot_look",
+        "snapshot_end",
+        "snapshot_close",
+    )
 )
-"""Methods that change nothing, and those of snapshots, which compare anyway: they are asked anew."""
+"""Methods that change nothing, and those of snapshots, which compare anyway: they are asked anew. Security: a preview's
+answer has a megabyte, and what is kept is kept for days."""
 END: Final = "end"
 
 

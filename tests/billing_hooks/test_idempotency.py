@@ -136,3 +136,8 @@ def test_a_question_takes_no_key(stored: Stored) -> None:
     stored.put()
     assert stored.api.ask("GET", "/v1/plans/p", headers={"Idempotency-Key": "k"}).status_code == 200
     assert len(stored.api.engine.keyed) == 1
+
+
+def test_a_preview_under_a_key_is_not_kept(stored: Stored) -> None:
+    stored.api.ask("POST", "/v1/policy/preview", json={"operations": []}, headers={"Idempotency-Key": "k"})
+    assert stored.api.engine.keyed == []
