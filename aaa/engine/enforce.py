@@ -198,8 +198,10 @@ class Enforcer:
         self.seconds_sum = 0.0
 
     def use(self, settings: EnforceSettings) -> None:
-        """Take new settings; what was given up may work under them."""
+        """Take new settings; what was given up, or found nobody, may work under them."""
         self.settings = settings
+        for queue in list(self.silent.values()):
+            self._wake_nas(queue)
         self._again.extend(self._failed.values())
         self._failed.clear()
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from aaa.engine.enforce import caused_by
 from aaa.limits import EVENTS_TAIL_COUNT, EVENTS_TAIL_WAIT_S, PAID_SERVICES_MAX
-from aaa.model.events import SERVER, Cause, Event
+from aaa.model.events import Cause, Event
 from aaa.model.operations import Actor, Answer, Operation
 from aaa.model.records import ACTIVE
 from aaa.server.answers import missing, reply
@@ -86,8 +87,12 @@ class FeedMethods:
         args: name; after, up to which all events are settled but for `waiting`: [number, attempts]; revived: numbers
         of dead letters that are tried again; dead: [{seq, type, operator, attempts, error}]; gap: {after, oldest}.
         """
-        store, name, at = self._store, args["name"], time.time()
-        store.cause = Cause(f"webhook:{name}")
+        with caused_by(self._store, Cause(f"webhook:{args['name']}")):
+            self._save(args, time.time())
+        return self._server.sync.when_durable(reply(200, {}))
+
+    def _save(self, args: dict[str, Any], at: float) -> None:
+        store, name = self._store, args["name"]
         settle = store.journal.settle
         body = {"after": args["after"], "waiting": args["waiting"]}
         store.journal.append(Row.META, (f"webhook/{name}", msgspec.json.encode(body).decode()))
@@ -107,7 +112,6 @@ class FeedMethods:
         if args["gap"] is not None:
             data = {"webhook": name, "after": args["gap"]["after"], "oldest": args["gap"]["oldest"]}
             store.emit("webhook.gap", name, at, data)
-        return self._server.sync.when_durable(reply(200, {}))
 
     # Payments
 
@@ -144,7 +148,17 @@ class FeedMethods:
                 shown[operation.id].setdefault("lifted", []).append(operation.value["cause"])
             else:
                 shown[operation.id]["topped_up"] = True
-        store.cause = Cause(actor.name, actor.correlation_id)
+        with caused_by(store, Cause(actor.name, actor.correlation_id)):
+            self._tell_payment(args, services, shown, at)
+            server.sync.settle(at)
+        if not services:
+            server.log.warning("payment.unmatched", args["event_type"], payment=args["name"], event_id=args["event_id"])
+        return reply(200, {"services": list(shown.values()), "after": before})
+
+    def _tell_payment(
+        self, args: dict[str, Any], services: list[ServiceRecord], shown: dict[str, dict[str, Any]], at: float
+    ) -> None:
+        """The event of each service. shown: what was done to it."""
         for service in services:
             data = {name: args[name] for name in ("event_id", "event_type", "object_id", "currency") if args[name]}
             data |= {"payment": args["name"], "provider": "stripe"}
@@ -153,12 +167,7 @@ class FeedMethods:
             if shown[service.body.id].get("topped_up"):
                 data["top_up_octets"] = args["top_up_octets"]
             kind = "payment.received" if args["paid"] else "payment.failed"
-            store.emit(kind, service.body.id, at, data, service)
-        server.sync.settle(at)
-        store.cause = SERVER
-        if not services:
-            server.log.warning("payment.unmatched", args["event_type"], payment=args["name"], event_id=args["event_id"])
-        return reply(200, {"services": list(shown.values()), "after": before})
+            self._store.emit(kind, service.body.id, at, data, service)
 
     def _paid_for(self, actor: Actor, args: dict[str, Any]) -> list[ServiceRecord]:
         """The service that is named, or all of the subscribers, within the hook's scope; terminated ones are over."""

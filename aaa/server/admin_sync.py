@@ -591,7 +591,13 @@ class Snapshots:
         if snapshot is None:
             return missing("snapshot", str(args["snapshot"]))
         snapshot.busy = True
-        store = self._store
+        try:
+            return await self._end(snapshot, args["share"])
+        finally:
+            snapshot.busy = False
+
+    async def _end(self, snapshot: Snapshot, share: float) -> Answer:
+        store, actor = self._store, snapshot.actor
         kinds: dict[str, dict[str, int]] = {}
         extra: list[str] = []
         services: list[str] = []
@@ -615,17 +621,17 @@ class Snapshots:
         answer: dict[str, Any] = {"kinds": kinds, "extra": extra}
         shares = ((len(services), living, "service"), (len(snapshot.free), snapshot.subscribers, "subscriber"))
         for count, of, kind in shares:
-            if count > args["share"] * of and not snapshot.dry_run:
+            if count > share * of and not snapshot.dry_run:
                 answer["refused"] = (
-                    f"{count} of {of} {kind}s would be ended, more than a share of {args['share']:g}; nothing was"
+                    f"{count} of {of} {kind}s would be ended, more than a share of {share:g}; nothing was"
                 )
         if "refused" in answer:
             return reply(200, answer)
         if services:
-            kinds["service"]["ended"] = await self._end_all(snapshot, self._terminations(services))
+            kinds["service"]["ended"] = await self._end_all(snapshot, self._terminations(snapshot, services))
         if snapshot.absent:
             # Services terminated just now stay, and their subscribers with them.
-            ended = await self._end_all(snapshot, self._deletions(snapshot.free))
+            ended = await self._end_all(snapshot, self._deletions(snapshot, snapshot.free))
             kinds["subscriber"] |= {"ended": ended, "kept": len(snapshot.absent) - ended}
         return reply(200, answer)
 
@@ -647,17 +653,25 @@ class Snapshots:
                 absent.append(service.body.id)
         return absent, living
 
-    def _terminations(self, names: Iterable[str]) -> Iterator[Operation]:
+    def _is_absent(self, snapshot: Snapshot, number: int) -> bool:
+        """Whether nobody has pushed it meanwhile, and the snapshot is still open, so that this would be known."""
+        return number <= snapshot.last_no and not snapshot.seen[number] and snapshot in self._open.values()
+
+    def _terminations(self, snapshot: Snapshot, names: Iterable[str]) -> Iterator[Operation]:
         for name in names:
             service = self._store.services.get(name)
-            if service is not None and service.body.state != "terminated":
+            if service is None or not self._is_absent(snapshot, service.no):
+                continue
+            if service.body.state != "terminated":
                 value = views.service_view(service) | {"state": "terminated"}
                 yield Operation("repair", "service", name, value, service.body.revision)
 
-    def _deletions(self, names: Iterable[str]) -> Iterator[Operation]:
+    def _deletions(self, snapshot: Snapshot, names: Iterable[str]) -> Iterator[Operation]:
         for name in names:
             subscriber = self._store.subscribers.get(name)
-            if subscriber is not None and not subscriber.services:
+            if subscriber is None or not self._is_absent(snapshot, subscriber.no):
+                continue
+            if not subscriber.services:
                 yield Operation("repair", "subscriber", name, None, subscriber.body.revision)
 
     async def _end_all(self, snapshot: Snapshot, operations: Iterator[Operation]) -> int:

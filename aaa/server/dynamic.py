@@ -125,7 +125,7 @@ class Dynamic:
     def difference(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> Difference:
-        """What it takes; "none" for a NAS that is not configured any more."""
+        """What it takes; for a NAS that is not configured any more, a CoA that finds nobody until it is again."""
         return self._compare(session, confirmed, desired)[1]
 
     def _compare(
@@ -137,7 +137,7 @@ class Dynamic:
         if found is None:
             options = self.options.get(name)
             if options is None:
-                change = Change("none")
+                change = Change("coa", f"{name} is not configured any more")
             else:
                 change = compare(
                     confirmed.body if confirmed is not None else None, desired.body, options, self.dictionary
@@ -411,6 +411,8 @@ class Link:
         if not self.room():
             return False
         self.queue.append(job)
+        # It has work from now on: nobody is to take its socket.
+        self.network.idle.pop(self, None)
         self.pump_soon()
         return True
 

@@ -367,10 +367,13 @@ class Server:
         self.settle_soon()
 
     async def every(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call `action` again and again."""
+        """Call `action` again and again; a failure costs one call, and not all that come after it."""
         while True:
             await asyncio.sleep(seconds)
-            action()
+            try:
+                action()
+            except Exception as error:
+                self.log.exception("timer.failed", error, action=getattr(action, "__name__", repr(action)))
 
     def release_rejects(self) -> None:
         """Delayed rejects whose time has come."""

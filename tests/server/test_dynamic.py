@@ -223,8 +223,10 @@ def test_a_refused_port_is_an_error_that_says_so(loop: Callable[[], asyncio.Abst
 def test_a_nas_that_is_gone_from_the_configuration_is_an_error() -> None:
     async def story(site: Site) -> Reply:
         site.nas.client_name = "gone"
-        assert site.network.difference(site.session(), SLOW, FAST).kind == "none"
+        found = site.network.difference(site.session(), SLOW, FAST)
+        assert (found.kind, found.why) == ("coa", "gone is not configured any more")
         assert site.network.room(site.nas) == 1
+        assert (await site.change()).result == "error"
         return await site.disconnect()
 
     reply = run(FarEnd(), story)
@@ -564,3 +566,19 @@ def test_more_nases_than_sockets_have_their_turn_one_after_the_other(monkeypatch
     results, most = run(FarEnd(), story, coa_rate=1000)
     assert results == ["ack"] * 14
     assert most <= 2
+
+
+def test_a_link_that_gets_work_just_before_another_needs_its_socket_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamic, "DYNAMIC_SOCKETS_MAX", 1)
+
+    async def story(site: Site) -> list[str]:
+        assert (await site.disconnect()).result == "ack"
+        other = FarEnd()
+        nas = NasRecord(2, "bng/2", "bng")
+        nas.address = "127.0.0.10"
+        await other.open(nas.address, site.clients.by_name["bng"].coa_port)
+        first, second = await asyncio.gather(site.disconnect(site.session(nas=nas)), site.disconnect())
+        other.transport.close()
+        return [first.result, second.result]
+
+    assert run(FarEnd(), story, coa_rate=1000) == ["ack", "ack"]
