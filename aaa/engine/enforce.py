@@ -229,6 +229,8 @@ class Enforcer:
         for session in self.store.sessions.values():
             if session.state == ACTIVE and session.terminate_cause == CAUSE_ADMIN_RESET:
                 self.ending[session.id] = 0.0
+            elif session.state == ACTIVE and session.former is not None and session.enforcement is None:
+                self.store.orphaned.append((session, SERVER))
         self.scans.append(Scan(None, SERVER, True))
 
     def settle(self, at: float) -> bool:
@@ -242,9 +244,9 @@ class Enforcer:
             self._receive(*self.replies.popleft(), at)
             budget -= OPEN_COST
         while store.orphaned and budget > 0:
-            session = store.orphaned.pop()
+            session, deleted_by = store.orphaned.pop()
             if session.state == ACTIVE:
-                self.disconnect(session, "its service was deleted", at)
+                self.disconnect(session, "its service was deleted", at, deleted_by)
             budget -= OPEN_COST
         if store.affected_all is not None or store.affected_plans:
             self._add_scan()
@@ -383,7 +385,7 @@ class Enforcer:
         if open is None:
             if confirmed is not None and confirmed.id == desired.id and not self._is_renewed(session, desired):
                 if session.diverged_at:
-                    self._converge(session)
+                    self._converge(session, at)
                 return
             if confirmed is None and (session.adopted or first) and not session.diverged_at:
                 if session.adopted and session.nas.enforce_adopted and (first or known is None):
@@ -412,7 +414,7 @@ class Enforcer:
             return
         confirmed = session.decision
         if confirmed is not None and confirmed.id == desired.id and not self._is_renewed(session, desired):
-            self._converge(session)
+            self._converge(session, at)
             return
         if not desired.grant:
             self._open(session, "disconnect", desired.body.reason, desired, at, cause, urgent)
@@ -420,7 +422,7 @@ class Enforcer:
         difference = self.network.difference(session, confirmed, desired)
         if difference.kind == "none":
             self._confirm(session, desired)
-            self._converge(session)
+            self._converge(session, at)
             return
         self._open(session, difference.kind, difference.why, desired, at, cause, urgent)
 
@@ -467,7 +469,7 @@ class Enforcer:
             difference = self.network.difference(session, None, desired)
             if difference.kind == "none":
                 self._confirm(session, desired)
-                self._converge(session)
+                self._converge(session, at)
                 return 0
             kind = difference.kind
             reason = f"{reason}: {difference.why}" if difference.why else reason
@@ -798,7 +800,7 @@ class Enforcer:
         session = enforcement.session
         self._finish(enforcement, "done", result, at)
         if session is not None and session.enforcement is None:
-            self._converge(session)
+            self._converge(session, at)
         if not enforcement.attempts:
             return
         took_s = max(0.0, at - enforcement.created_at)
@@ -843,9 +845,12 @@ class Enforcer:
     def _emit(self, kind: str, enforcement: Enforcement, at: float, data: dict[str, object]) -> None:
         session = enforcement.session
         service = session.service if session is not None else None
+        former = session.former if session is not None else None
+        subscriber_id = former[1] if former is not None else ""
         with caused_by(self.store, enforcement.cause):
             subject = enforcement.service_id or str(enforcement.session_id)
-            self.store.emit(kind, subject, at, data, service, enforcement.operator)
+            operator, service_id = enforcement.operator, enforcement.service_id
+            self.store.emit(kind, subject, at, data, service, operator, subscriber_id, service_id)
 
     def _end(self, session: SessionRecord, cause: int, at: float) -> None:
         """The NAS does not have the session any more: close it here."""
@@ -859,10 +864,10 @@ class Enforcer:
         session.diverged_at = since
         self.diverged[session.id] = session
 
-    def _converge(self, session: SessionRecord) -> None:
+    def _converge(self, session: SessionRecord, at: float) -> None:
         self._failed.pop(session.id, None)
         if session.diverged_at:
-            session.diverged_at = 0.0
+            session.diverged_at, session.converged_at = 0.0, at
             self.diverged.pop(session.id, None)
             self.store.touch_session(session, WHOLE)
 

@@ -70,7 +70,9 @@ class Presence:
         data["input_octets"] = session.input_octets
         data["output_octets"] = session.output_octets
         service = session.service
-        self.store.emit("session.stopped", str(session.id), at, data, service, session.nas.operator)
+        # Of a deleted service its usage is still to be billed.
+        service_id, subscriber_id, operator = session.former or ("", "", session.nas.operator)
+        self.store.emit("session.stopped", str(session.id), at, data, service, operator, subscriber_id, service_id)
         self.enforcer.note_ended(session, at)
         if service is not None:
             self.tell_siblings(service, 0)

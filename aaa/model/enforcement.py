@@ -64,8 +64,9 @@ class Enforcement:
         self.nas: str = session.nas.name
         service = session.service
         self.service_no: int = service.no if service is not None else 0
-        self.service_id: str = service.body.id if service is not None else ""
-        self.operator: str = service.subscriber.body.operator if service is not None else session.nas.operator
+        former_id, _, operator = session.former or ("", "", session.nas.operator)
+        self.service_id: str = service.body.id if service is not None else former_id
+        self.operator: str = service.subscriber.body.operator if service is not None else operator
         self.action: Action = action
         self.reason = ""
         """Why: what differs, and what changed it."""

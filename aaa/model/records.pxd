@@ -145,6 +145,7 @@ cdef class NasRecord:
 cdef class SessionRecord:
     cdef public long long id
     cdef public ServiceRecord service
+    cdef public tuple former
     cdef public NasRecord nas
     cdef public int state
     cdef public bint service_session
@@ -183,6 +184,7 @@ cdef class SessionRecord:
     cdef public DecisionRecord decision
     cdef public DecisionRecord desired
     cdef public double diverged_at
+    cdef public double converged_at
     cdef public double ends_at
     cdef public object enforcement
     cdef public int dirty

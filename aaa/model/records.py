@@ -403,6 +403,8 @@ class SessionRecord:
 
     id: int
     service: ServiceRecord | None
+    former: tuple[str, str, str] | None
+    """Ids of service, subscriber and operator where its service was deleted: whose it was."""
     nas: NasRecord
     state: int
     service_session: bool
@@ -455,6 +457,8 @@ class SessionRecord:
     """The one it should run under, as last compared; None: not looked at yet."""
     diverged_at: float
     """Since when the two differ; 0.0: they do not."""
+    converged_at: float
+    """When they last came together again; 0.0: they never differed."""
     ends_at: float
     """When its NAS was told to end it; NEVER: at no time; 0.0: not known, or of no interest."""
     enforcement: Enforcement | None
@@ -466,6 +470,7 @@ class SessionRecord:
         self.id = id
         self.nas = nas
         self.service = service
+        self.former = None
         self.state = PENDING
         self.service_session = False
         self.adopted = False
@@ -503,6 +508,7 @@ class SessionRecord:
         self.decision = None
         self.desired = None
         self.diverged_at = 0.0
+        self.converged_at = 0.0
         self.ends_at = 0.0
         self.enforcement = None
         self.dirty = 0

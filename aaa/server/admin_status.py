@@ -100,6 +100,7 @@ class Status:
         desired = self._server.decisions.of_session(session, at)
         confirmed = session.decision
         enforcement = session.enforcement
+        since = session.diverged_at or session.converged_at or session.started_at or session.authorised_at
         return {
             "id": str(session.id),
             "protocol": "radius",
@@ -107,12 +108,20 @@ class Status:
             "desired": views.desired_view(desired.body),
             "confirmed": None if confirmed is None else views.desired_view(confirmed.body),
             "converged": confirmed is not None and confirmed.id == desired.id,
-            "since": views.moment(session.diverged_at or session.started_at or session.authorised_at),
+            "divergence": self._divergence_of(session, confirmed is not None and confirmed.id == desired.id),
+            "since": views.moment(since),
             "started_at": views.moment(session.started_at),
             "framed_ip": views.address_text(session.framed_ip),
             "usage": views.usage_view(session.input_octets, session.output_octets),
             "enforcement": None if enforcement is None else views.receipt_view(enforcement, at),
         }
+
+    def _divergence_of(self, session: SessionRecord, converged: bool) -> str | None:
+        """What keeps a session from running under its decision; None where nothing does."""
+        enforcer = self._server.enforcer
+        if session.id in enforcer.ending:
+            return "disconnected, its Stop is awaited"
+        return None if converged else enforcer.why(session)
 
     def balance(self, actor: Actor, args: dict[str, Any]) -> Answer:
         """What a service draws from, bucket by bucket."""

@@ -401,8 +401,7 @@ class Sync:
         at = time.time()
         store = self._store
         store.cause = Cause(actor.name, actor.correlation_id)
-        operator = session.nas.operator if session.service is None else session.service.subscriber.body.operator
-        audit.append(store, at, action, "session", name, operator=operator)
+        audit.append(store, at, action, "session", name, operator=views.operator_of(session))
         try:
             number = change(session, at)
             self.settle(at)

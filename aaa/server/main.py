@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -456,28 +456,29 @@ class Server:
     async def reload_and_tell(self) -> None:
         """A bad configuration changes nothing."""
         systemd.reloading()
-        try:
-            changed, restart = await self.reload()
-        except ConfigError as error:
-            for problem in error.problems:
-                self.log.error("config.problem", str(problem))
-        else:
-            self.log.info("config.reloaded", changed=changed, needs_restart=restart)
+        with suppress(ConfigError):
+            await self.reload()
         systemd.notify("READY=1")
 
     async def reload(self, cause: events.Cause = SERVER) -> tuple[list[str], list[str]]:
         """Read the configuration again and apply what can change live: (sections changed, keys that need a restart).
 
         cause: who asked. Files are read and policies compiled beside the packet loop. Raises ConfigError, and changes
-        nothing, when a file has problems.
+        nothing, when a file has problems. Either is logged.
         """
         async with self.reload_lock:
-            prepared = await asyncio.to_thread(prepare, self.prepared.config.path)
-            self.store.cause = cause
             try:
-                return self.apply(prepared)
+                prepared = await asyncio.to_thread(prepare, self.prepared.config.path)
+                self.store.cause = cause
+                changed, restart = self.apply(prepared)
+            except ConfigError as error:
+                for problem in error.problems:
+                    self.log.error("config.problem", str(problem), actor=cause.actor)
+                raise
             finally:
                 self.store.cause = SERVER
+            self.log.info("config.reloaded", actor=cause.actor, changed=changed, needs_restart=restart)
+            return changed, restart
 
     def apply(self, prepared: Prepared) -> tuple[list[str], list[str]]:
         """Take another configuration, as reload() says."""

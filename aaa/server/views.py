@@ -137,13 +137,27 @@ def receipt_view(enforcement: Enforcement, at: float) -> dict[str, Any]:
     }
 
 
+def service_id_of(session: SessionRecord) -> str | None:
+    """Whose a session is, or was, if its service was deleted."""
+    if session.service is not None:
+        return session.service.body.id
+    return None if session.former is None else session.former[0]
+
+
+def operator_of(session: SessionRecord) -> str:
+    """Whose subscriber a session is, or was; of one that belongs to no service, whose NAS it is on."""
+    if session.service is not None:
+        return session.service.subscriber.body.operator
+    return session.nas.operator if session.former is None else session.former[2]
+
+
 def session_view(session: SessionRecord) -> dict[str, Any]:
     """A session with everything that is known of it."""
     view: dict[str, Any] = {
         "id": str(session.id),
         "protocol": "radius",
         "state": STATES[session.state],
-        "service_id": session.service.body.id if session.service is not None else None,
+        "service_id": service_id_of(session),
         "nas": session.nas.name,
         "user_name": printable(session.user_name),
         "acct_session_id": printable(session.key),

@@ -120,7 +120,7 @@ def forget_the_network(db: sqlite3.Connection, at: float) -> None:
     for rowid, text in db.execute("SELECT id, facts FROM session WHERE state != 2").fetchall():
         facts = msgspec.json.decode(text)
         facts["adopted"] = True
-        for known in ("decision", "desired", "diverged_at"):
+        for known in ("decision", "desired", "diverged_at", "converged_at"):
             facts.pop(known, None)
         db.execute("UPDATE session SET facts = ? WHERE id = ?", (msgspec.json.encode(facts).decode(), rowid))
     db.execute("UPDATE enforcement SET state = 'superseded' WHERE state IN ('pending', 'sent', 'waiting')")

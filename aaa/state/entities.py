@@ -398,7 +398,8 @@ def drop_service(store: Store, record: ServiceRecord, at: float) -> None:
         revise_siblings(store, record)
         for session in list(record.live.sessions):
             session.service = None
-            store.orphaned.append(session)
+            session.former = (record.body.id, subscriber.body.id, subscriber.body.operator)
+            store.orphaned.append((session, store.cause))
             store.touch_session(session, WHOLE)
         record.live = None
     store.journal.append(Row.SERVICE_DELETE, (record.no,))

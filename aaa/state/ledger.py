@@ -29,6 +29,8 @@ from policy.decide import cycle_bounds
 from policy.model import Exhausted, Plan, Purchase, QuotaFacts
 from policy.quota import Allowance, Bucket, Buckets
 
+QUOTA = Cause("quota")
+
 OFFERING = ("active", "restricted", "suspended")
 """Billing's states in which a service brings its quota into a cycle."""
 
@@ -410,11 +412,13 @@ def sound(store: Store, account: Account) -> None:
     """Usage has reached where the decision of a member changes: find which, and when the next one's does."""
     charged = account.charged_octets
     alarm = NO_LIMIT
+    asked, store.cause = store.cause, QUOTA
     for member in account.members:
         if charged >= member.decided_below:
             store.affect(member)
         elif member.decided_below < alarm:
             alarm = member.decided_below
+    store.cause = asked
     account.alarm = NO_LIMIT if account.kind == "service" else alarm
 
 

@@ -344,6 +344,7 @@ def join_session(store: Store, session: SessionRecord, record: AccountingRecord)
         service = find_service(store, record)
         if service is not None:
             session.service = service
+            session.former = None
             if not session.service_session:
                 store.live(service).sessions.append(session)
             store.opened.append(session)
@@ -352,6 +353,13 @@ def join_session(store: Store, session: SessionRecord, record: AccountingRecord)
 
 def reopen_session(store: Store, session: SessionRecord) -> None:
     """A session closed here speaks again: it never ended."""
+    service = session.service
+    if service is not None and store.services_by_no.get(service.no) is not service:
+        owner = service.subscriber.body
+        session.service, session.former = None, (service.body.id, owner.id, owner.operator)
+    if session.service is None and (session.decision is not None or session.desired is not None):
+        # Its service was deleted.
+        store.orphaned.append((session, store.cause))
     session.state = ACTIVE
     session.ended_at = 0.0
     session.terminate_cause = 0

@@ -117,8 +117,8 @@ class Store:
         """Likewise plans: every live session of their services."""
         self.affected_all: Cause | None = None
         """Likewise everything: the policy has changed."""
-        self.orphaned: list[SessionRecord] = []
-        """Live sessions whose service was deleted since the engine last looked: they are to be disconnected."""
+        self.orphaned: list[tuple[SessionRecord, Cause]] = []
+        """Live sessions whose service was deleted since the engine last looked, and by whom: they are to end."""
         self.zone: tzinfo = UTC
         """In which cycles turn and windows open: the policy's."""
         self.policy: Policy = Policy()
@@ -379,15 +379,15 @@ class Store:
 
     def emit(
         self, kind: str, subject: str, at: float, data: dict[str, Any], service: ServiceRecord | None = None,
-        operator: str = "", subscriber_id: str = "",
+        operator: str = "", subscriber_id: str = "", service_id: str = "",
     ) -> int:
         """Record an event under the running cause; returns its number. It is told once its group is durable.
 
-        service: whose it is, which gives operator and subscriber; those two: for what belongs to no service.
+        service: whose it is, which gives operator, subscriber and id; those three: for what belongs to no service, or
+        to one that was deleted.
         """
         self.last_event += 1
         seq = self.last_event
-        service_id = ""
         if service is not None:
             service_id, subscriber_id = service.body.id, service.subscriber.body.id
             operator = service.subscriber.body.operator
@@ -506,6 +506,10 @@ def session_facts(session: SessionRecord) -> str:
         facts["desired"] = session.desired.id
     if session.diverged_at:
         facts["diverged_at"] = session.diverged_at
+    if session.converged_at:
+        facts["converged_at"] = session.converged_at
+    if session.former is not None:
+        facts["former"] = session.former
     if 0.0 < session.ends_at < NEVER:
         facts["ends_at"] = session.ends_at
     if session.base_input or session.base_output:
@@ -534,6 +538,8 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
     one, 0: unknown."""
     facts = msgspec.json.decode(text)
     session.diverged_at = facts.get("diverged_at", 0.0)
+    session.converged_at = facts.get("converged_at", 0.0)
+    session.former = tuple(facts["former"]) if "former" in facts else None
     session.ends_at = facts.get("ends_at", 0.0)
     session.authorised_at = facts.get("authorised_at", 0.0)
     session.interim_interval_s = facts.get("interim_interval_s", 0)

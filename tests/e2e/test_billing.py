@@ -303,6 +303,36 @@ def test_a_deletion_waits_for_the_end_of_its_sessions(
     assert far.codes(name) == [DISCONNECT_REQUEST]
 
 
+def test_the_last_usage_and_the_disconnect_of_a_deleted_service_bear_its_id(
+    billing: RunningServer, far: FarNas, online: Callable[[str], str]
+) -> None:
+    name = online("gone")
+    ask(billing, "DELETE", f"/v1/services/{name}?revision=2&wait=enforced")
+    billing.account("Stop", f"s-{name}", "Acct-Output-Octets = 77", source=NAS_ADDRESS)
+    (record,) = ask(billing, "GET", f"/v1/cdrs?service={name}").body["items"]
+    assert (record["service_id"], record["subscriber_id"], record["output_octets"]) == (name, name, 77)
+    (entry,) = [e for e in ask(billing, "GET", f"/v1/audit?service={name}").body["items"] if e["action"] == "delete"]
+    assert [receipt["result"] for receipt in entry["enforcements"]] == ["ack"]
+
+
+def test_status_says_since_when_and_why_a_session_diverges(
+    billing: RunningServer, far: FarNas, online: Callable[[str], str]
+) -> None:
+    name = online("seen")
+
+    def session() -> Any:
+        return ask(billing, "GET", f"/v1/services/{name}/status").body["sessions"][0]
+
+    began = session()
+    assert (began["converged"], began["divergence"], began["since"]) == (True, None, began["started_at"])
+    ask(billing, "POST", f"/v1/services/{name}/holds?wait=enforced", {"kind": "restrict"})
+    changed = session()
+    assert (changed["converged"], changed["divergence"]) == (True, None)
+    assert changed["since"] > began["since"]
+    ask(billing, "POST", f"/v1/services/{name}/holds?wait=enforced", {"kind": "suspend"})
+    assert session()["divergence"] == "disconnected, its Stop is awaited"
+
+
 def test_reauthorize_and_disconnect_wait_too(
     billing: RunningServer, far: FarNas, online: Callable[[str], str]
 ) -> None:

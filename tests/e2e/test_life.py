@@ -11,7 +11,7 @@ import pytest
 
 from bench.server import build_load
 from native import crypto
-from tests.e2e.peers import SECRET, nas
+from tests.e2e.peers import SECRET, ApiError, nas
 from tests.e2e.wire import ACCESS_ACCEPT, ACCESS_REJECT, CLASS, Reply, integer
 
 USERS = 100
@@ -90,6 +90,17 @@ def test_reload_by_the_api_names_what_needs_a_restart(start):
     server.configure(radius="reject_delay = 0\nduplicate_entries = 2048")
     answer = server.api("POST", "/v1/reload")
     assert answer == {"changed": ["radius"], "needs_restart": ["radius.duplicate_entries"]}
+
+
+def test_a_reload_by_the_api_is_in_the_log_with_who_asked_for_it(start):
+    server = start()
+    server.api("POST", "/v1/reload")
+    assert server.wait_for_line("config.reloaded")["actor"] == "tests"
+    server.configure(nas("local", "127.0.0.1", family="mikrotic"))
+    with pytest.raises(ApiError):
+        server.api("POST", "/v1/reload")
+    line = server.wait_for_line("config.problem")
+    assert (line["actor"], "mikrotic" in line["msg"]) == ("tests", True)
 
 
 def test_stop_sends_the_rejects_that_were_delayed(start, connect):

@@ -150,6 +150,49 @@ def test_a_deleted_service_loses_its_session() -> None:
     assert session.state == ENDED
 
 
+def test_the_end_of_a_deleted_services_session_still_says_whose_it_was_and_which_deletion_ended_it() -> None:
+    it = field()
+    it.online()
+    it.delete("service", "alice")
+    deletion = it.store.last_audit
+    it.settle()
+    it = it.restart()
+    it.settle()
+    it.answer(ACK)
+    it.report(Status.STOP, at=it.now - AT, output_octets=5)
+    it.settle(1.0)
+    for kind in ("policy.enforced", "session.stopped"):
+        (event,) = it.events(kind)
+        assert (event.service_id, event.subscriber_id, event.operator) == ("alice", "alice", "default"), kind
+    (enforced,) = it.events("policy.enforced")
+    assert (enforced.subject, enforced.cause.audit) == ("alice", deletion)
+
+
+def test_a_session_knows_since_when_it_runs_under_its_decision() -> None:
+    it = field()
+    session = it.online()
+    assert (session.diverged_at, session.converged_at) == (0.0, 0.0)
+    it.settle(5.0)
+    it.rate()
+    it.settle()
+    assert (session.diverged_at, session.converged_at) == (it.now, 0.0)
+    it.settle(1.0)
+    it.answer(ACK)
+    assert (session.diverged_at, session.converged_at) == (0.0, it.now)
+
+
+def test_what_used_up_volume_changes_is_the_quotas_doing() -> None:
+    it = Field()
+    throttle = {"throttle": {"down_bps": 64_000, "up_bps": 64_000}}
+    it.service(plan={**PLAN, "quota": {"octets": 1000, "period": "month"}, "on_exhausted": [throttle]})
+    it.online()
+    it.report(Status.INTERIM, at=60.0, output_octets=1000)
+    it.settle()
+    it.answer(ACK)
+    (event,) = it.events("policy.enforced")
+    assert event.cause.actor == "quota"
+
+
 def test_a_start_whose_accept_carried_another_decision_is_enforced_at_once() -> None:
     it = field()
     nas = it.nas()

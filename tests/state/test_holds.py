@@ -262,5 +262,6 @@ def test_sessions_of_a_deleted_service_are_left_to_be_disconnected(world):
     world.report(START)
     session = world.session()
     world.apply("delete", "service", "alice", revision=2)
-    assert world.store.orphaned == [session]
+    assert [orphan for orphan, _ in world.store.orphaned] == [session]
+    assert session.former == ("alice", "s-alice", "default")
     assert (session.service, list(world.store.affected)) == (None, [])
