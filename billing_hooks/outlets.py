@@ -32,6 +32,7 @@ class Outlets:
 
     def use(self, settings: ApiSettings) -> None:
         """After a reload. Streams end, so that their clients come back with a token that is still valid."""
+        self.tokens = {token.name: token for token in settings.tokens}
         self.payments = {entry.name: Provider(entry) for entry in settings.payments}
         self.generation = getattr(self, "generation", 0) + 1
         self.feed.look_around()

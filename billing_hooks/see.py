@@ -254,7 +254,7 @@ class TracedPacket(Struct, omit_defaults=True):
 
 
 async def trace(context: Context) -> Response[Any]:
-    """Packets as they come, until the client goes away."""
+    """Packets as they come, until the client goes away or a reload changes its token."""
     query = msgspec.structs.asdict(context.query)
     count = query.pop("count")
     opened = await context.engine.call("trace_open", context.actor, query)
@@ -267,12 +267,15 @@ async def trace(context: Context) -> Response[Any]:
 async def _packets(context: Context, number: int, count: int | None) -> AsyncIterator[bytes]:
     args = {"trace": number, "wait_s": TRACE_WAIT_S}
     decoder = msgspec.json.Decoder(_Seen)
+    name = context.actor.name.partition("/")[0]
+    token = context.outlets.tokens.get(name)
     try:
         # The head goes out at once: the client knows that it is looking on.
         yield b"\n"
         while count is None or count > 0:
             answer = await context.engine.call("trace_next", context.actor, args, TRACE_WAIT_S * 2)
-            if answer.status >= 400:
+            # Security: after a reload the token may be gone, or see less.
+            if answer.status >= 400 or context.outlets.tokens.get(name) != token:
                 return
             seen = decoder.decode(answer.body)
             lines = [bytes(item) + b"\n" for item in seen.items[:count]]

@@ -1,6 +1,8 @@
 """The store's tables, its versions, and the statement behind each kind of row. Knows SQL, not what rows mean."""
 
+import os
 import sqlite3
+from contextlib import suppress
 from enum import IntEnum
 
 VERSION = 4
@@ -214,7 +216,13 @@ STATEMENTS: dict[Row, str] = {
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open the database as the writer does: WAL, an fsync for every commit."""
+    """Open the database as the writer does: WAL, an fsync for every commit.
+
+    Security: a new one is its user's alone, and so is what SQLite puts beside it; it holds who used what, and when.
+    """
+    if path != ":memory:":
+        with suppress(OSError):  # It is there; or it cannot be made, which SQLite tells.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")

@@ -104,6 +104,20 @@ def test_a_policy_does_what_its_preview_said_and_the_trace_shows_it(site: Site) 
     assert explained["policy"] == preview["policy"]
 
 
+def test_a_trace_ends_when_its_token_is_taken_away(site: Site) -> None:
+    server = site.server
+    extra = server.settings["extra"]
+    request = urllib.request.Request(f"{server.url}/v1/trace", headers={"Authorization": f"Bearer {BRAND}"})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as tracing:
+        assert tracing.readline() == b"\n"
+        server.configure(extra=extra.replace(BRAND, "another-token-0123456789"))
+        server.reload()
+        server.login("x", "pw-x", source="127.0.5.1")
+        assert tracing.read().strip() == b""
+    server.configure(extra=extra)
+    server.reload()
+
+
 def test_previews_and_explanations_keep_within_an_operator(site: Site) -> None:
     operation = {"op": "patch", "kind": "service", "id": "x", "value": {"revision": 5, "overrides": {"rate": FAST}}}
     mine = site.as_brand("POST", "/v1/policy/preview", {"operations": [operation]})

@@ -32,6 +32,22 @@ def test_new_database_has_the_newest_schema_and_is_left_alone_afterwards():
     schema.migrate(db)
 
 
+def test_a_new_database_is_its_user_s_alone(tmp_path):
+    path = tmp_path / "aaa.db"
+    before = os.umask(0o022)
+    try:
+        db = schema.connect(str(path))
+        schema.migrate(db)
+    finally:
+        os.umask(before)
+    assert {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {
+        "aaa.db": 0o600, "aaa.db-wal": 0o600, "aaa.db-shm": 0o600,
+    }  # fmt: skip
+    db.close()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        schema.connect(str(tmp_path / "missing" / "aaa.db"))
+
+
 @pytest.mark.parametrize("version", range(1, schema.VERSION))
 def test_older_database_is_brought_forward_with_what_it_has(version, monkeypatch):
     db = schema.connect(":memory:")
