@@ -266,6 +266,9 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
         session.nas.live_count -= 1
         session.nas = nas
         nas.live_count += 1
+    if session.service is None and (session.decision is not None or (record.token_service and record.status == START)):
+        # Its service was deleted after its Accept.
+        store.orphaned.append((session, store.cause))
     session.state = ACTIVE
     session.key = record.session_key
     session.token = token
@@ -627,22 +630,26 @@ def learn_facts(store: Store, session: SessionRecord, record: AccountingRecord, 
         new = True
     if new and session.state == ACTIVE:
         store.opened.append(session)
+    placed = False
     if session.calling_station is None and record.calling_station is not None:
         session.calling_station = record.calling_station
-        new = True
+        placed = True
     if session.called_station is None and record.called_station is not None:
         session.called_station = record.called_station
-        new = True
+        placed = True
     if session.nas_port_id is None and record.nas_port_id is not None:
         session.nas_port_id = record.nas_port_id
-        new = True
+        placed = True
     if session.circuit_id is None and record.circuit_id is not None:
         session.circuit_id = record.circuit_id
-        new = True
+        placed = True
     if session.remote_id is None and record.remote_id is not None:
         session.remote_id = record.remote_id
-        new = True
-    return new
+        placed = True
+    if placed and session.desired is not None and session.service is not None:
+        # It was decided about without this.
+        store.affect(session.service)
+    return new or placed
 
 
 def takes(reported: bytes | None, known: bytes | None, is_fresh: bool) -> TypeGuard[bytes]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from aaa.limits import ENFORCE_STOP_GRACE_S
+from aaa.engine.enforce import Scan
+from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, ENFORCE_STOP_GRACE_S
 from aaa.model.accounting import Status
 from aaa.model.enforcement import Reply
-from aaa.model.events import Cause
+from aaa.model.events import SERVER, Cause
 from aaa.model.records import ACTIVE, ENDED, SessionRecord
+from aaa.state.schema import Row
+from aaa.state.sessions import end_session
 from tests.engine.far_end import ACK, TIMEOUT, Field, nak
 from tests.engine.site import AT
 
@@ -786,3 +789,140 @@ def test_an_end_that_comes_earlier_is_left_to_time() -> None:
     assert it.far.sent == []
     it.settle(1001)
     assert [sent.action for sent in it.far.sent] == ["disconnect"]
+
+
+# Services that are gone
+
+
+def test_a_session_that_was_closed_here_and_speaks_again_after_its_service_was_deleted_is_disconnected() -> None:
+    it = field()
+    session = it.online()
+    end_session(it.store, session, it.now, 2, False, it.now)
+    it.settle()
+    it.delete("service", "alice")
+    it.settle()
+    it.report(Status.INTERIM, at=60.0, session_time_s=60, token_session=session.token)
+    it.settle(60)
+    assert session.state == ACTIVE
+    assert it.far.actions == ["disconnect"]
+
+
+def test_a_session_of_a_deleted_service_that_outlives_its_disconnect_is_disconnected_again() -> None:
+    it = field()
+    session = it.online()
+    it.delete("service", "alice")
+    it.settle()
+    it.answer(ACK)
+    it.settle(ENFORCE_STOP_GRACE_S + 1)
+    assert session.state == ENDED
+    it = it.restart()
+    it.report(Status.INTERIM, at=60.0, session_time_s=60, token_session=session.token)
+    it.settle(60)
+    assert it.far.actions == ["disconnect"]
+
+
+@pytest.mark.parametrize("plan", [PLAN, {**PLAN, "simultaneous_use": 1}])
+def test_a_session_that_begins_after_its_service_was_deleted_is_disconnected(plan: dict[str, object]) -> None:
+    it = Field()
+    service = it.service(plan=plan)
+    outcome = it.login()
+    it.delete("service", "alice")
+    it.settle()
+    it.report(Status.START, at=1.0, token_session=outcome.session_id, token_service=service.no, token_decision=1)
+    it.settle(1)
+    assert it.far.actions == ["disconnect"]
+
+
+def test_a_deletion_whose_disconnect_was_not_written_is_carried_out_after_a_restart() -> None:
+    it = field()
+    it.online()
+    it.delete("service", "alice")
+    it.disk.settle()
+    it = it.restart(durable=False)
+    assert it.far.actions == ["disconnect"]
+
+
+def test_the_disconnect_that_a_deletion_causes_names_it() -> None:
+    it = field()
+    it.online()
+    it.store.cause = Cause("crm/anna", "c-1")
+    it.delete("service", "alice")
+    deletion = it.store.last_audit
+    it.store.cause = SERVER
+    it.settle()
+    receipt = it.far.sent[0].session.enforcement
+    assert receipt is not None
+    assert receipt.cause == Cause("crm/anna", "c-1", deletion)
+
+
+# Nothing leaves too early, nothing stays for ever
+
+
+def test_what_follows_an_answer_waits_for_the_disk_as_well() -> None:
+    it = field()
+    it.online()
+    it.service("bob")
+    it.online("bob", b"two")
+    it.rate()
+    it.settle()
+    it.rate(down_bps=3_000_000)
+    it.engine.settle(it.now)
+    it.store.journal.flush()
+    it.rate("bob")
+    it.engine.settle(it.now)
+    it.far.waiting.pop(0).done(ACK)
+    it.engine.settle(it.now)
+    assert it.far.actions == ["coa"]
+    it.disk.settle()
+    it.settle()
+    assert it.far.actions == ["coa", "coa", "coa"]
+
+
+def test_nothing_is_remembered_of_a_silent_nas_whose_sessions_end() -> None:
+    it = field()
+    session = it.online()
+    it.rate()
+    it.settle()
+    it.answer(TIMEOUT)
+    it.report(Status.STOP, at=1.0)
+    it.settle(1)
+    assert session.state == ENDED
+    assert not it.enforcer.queues[session.nas].silent
+
+
+def test_whoever_waits_in_vain_again_and_again_is_forgotten() -> None:
+    it = field()
+    it.online()
+    it.far.rooms["bng"] = 0
+    it.rate()
+    it.settle()
+    numbers = it.enforcer.open_of(it.store.services["alice"])
+    for _ in range(10):
+        it.enforcer.watch(numbers, lambda: None).cancel()
+    assert sum(map(len, it.enforcer._watches.values())) <= 1
+
+
+def test_many_stops_that_never_come_are_made_up_for_piece_by_piece() -> None:
+    it = field()
+    for number in range(CLOSED_AT_ONCE_COUNT_MAX + 1):
+        it.service(f"s{number}")
+        session = it.online(f"s{number}", b"%d" % number)
+        it.enforcer.ending[session.id] = it.now + 1
+    it.now += 2
+    it.engine.tick(it.now)
+    assert len(it.enforcer.ending) == 1
+    it.engine.tick(it.now)
+    assert not it.enforcer.ending
+
+
+def test_changes_of_many_plans_are_one_walk() -> None:
+    it = field()
+    for number in range(100):
+        it.put("plan", f"p{number}", **PLAN)
+    it.put("plan", "home", **PLAN)
+    for plan in it.store.plans.values():
+        it.store.affected_plans[plan] = SERVER
+    it.store.journal.append(Row.META, ("crowd", ""))
+    it.enforcer.scans.append(Scan(None, SERVER, False))
+    it.enforcer.settle(it.now)
+    assert len(it.enforcer.scans) <= 2

@@ -7,8 +7,9 @@ from typing import Any
 from aaa.config.policy import compile_texts
 from aaa.engine.liveness import Liveness
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX
-from aaa.model.accounting import Status
+from aaa.model.accounting import AccountingRecord, Status
 from aaa.model.records import ACTIVE
+from aaa.state.sessions import apply_accounting, end_session
 from tests.engine.far_end import Field
 from tests.engine.site import AT
 
@@ -97,3 +98,47 @@ def test_silent_sessions_are_closed_piece_by_piece() -> None:
     assert sum(closed) == count
     assert max(closed) <= CLOSED_AT_ONCE_COUNT_MAX
     assert len(it.events("session.stopped")) == count
+
+
+def test_a_backup_hears_of_two_sessions_that_begin_at_once() -> None:
+    it = Field(policy=compile_texts({"test.toml": BACKUP}))
+    it.service("fibre", plan=PLAN)
+    it.put("plan", "lte", kind="mobile", **PLAN)
+    login = [{"type": "password", "username": "sim", "cleartext": "secret"}]
+    it.put("service", "sim", subscriber_id="fibre", plan_id="lte", credentials=login)
+    it.online("sim", b"sim", calling_station=b"s")
+    for key in (b"one", b"two"):
+        record = AccountingRecord(it.nas(), int(Status.START), key, AT, AT)
+        record.user_name, record.calling_station = b"fibre", key
+        apply_accounting(it.store, record)
+    it.addresses.settle(AT)
+    it.settle()
+    assert it.far.rate() == 64_000
+
+
+def test_a_session_closed_twice_in_a_batch_is_told_once() -> None:
+    it = Field()
+    it.service(plan=PLAN)
+    session = it.online()
+    end_session(it.store, session, AT, 2, False, AT)
+    record = AccountingRecord(it.nas(), int(Status.INTERIM), b"one", AT + 60, AT + 60)
+    record.user_name, record.session_time_s, record.token_session = b"alice", 60, session.token
+    apply_accounting(it.store, record)
+    end_session(it.store, session, AT + 60, 2, False, AT + 60)
+    it.addresses.settle(AT + 60)
+    assert len(it.events("session.stopped")) == 1
+
+
+def test_a_place_that_is_known_late_counts() -> None:
+    rule = """
+[[rule]]
+name = "line"
+when = 'session.circuit_id == "slow"'
+then = { rate_max = "64k/64k" }
+"""
+    it = Field(policy=compile_texts({"test.toml": rule}))
+    it.service(plan=PLAN)
+    session = it.online()
+    it.report(Status.INTERIM, at=60.0, session_time_s=60, circuit_id=b"slow", token_session=session.token)
+    it.settle(60)
+    assert it.far.rate() == 64_000
