@@ -22,11 +22,13 @@ from aaa.model.event_types import EVENT_TYPES, matches
 from aaa.model.events import Cause, Event
 from aaa.model.operations import Actor
 from billing_hooks.history import History
-from billing_hooks.rpc import RpcClient, RpcUnavailable
+from billing_hooks.rpc import FrameTooLong, RpcClient, RpcUnavailable
 
 log = logging.getLogger(__name__)
 
 SELF: Final = Actor("http", "admin")
+AGAIN_S: Final = 1.0
+"""Before an engine that did not tell its events is asked again."""
 GRACE_S: Final = 10.0
 """How much longer than it was asked to wait the engine may take."""
 COLUMNS: Final = "seq, at, type, subject, body, operator, subscriber, service, cause"
@@ -297,14 +299,16 @@ class Feed:
             args = {"after": after, "limit": EVENTS_TAIL_COUNT, "wait_s": EVENTS_TAIL_WAIT_S}
             try:
                 answer = await self._engine.call("events_tail", SELF, args, EVENTS_TAIL_WAIT_S + GRACE_S)
-            except RpcUnavailable:
-                await asyncio.sleep(1.0)
-                continue
-            if answer.status != 200:
-                log.error("the engine does not tell its events: status %d", answer.status)
-                await asyncio.sleep(1.0)
-                continue
-            self._take(decoder.decode(answer.body))
+                if answer.status != 200:
+                    raise RpcUnavailable(f"status {answer.status}")
+                self._take(decoder.decode(answer.body))
+            except (RpcUnavailable, FrameTooLong) as error:
+                log.error("the engine does not tell its events: %s", error)
+                await asyncio.sleep(AGAIN_S)
+            except Exception:
+                # Whoever follows for as long as the process lives must not end at one odd answer.
+                log.exception("the engine's events cannot be read")
+                await asyncio.sleep(AGAIN_S)
 
     def _take(self, page: TailPage) -> None:
         known = self._known.is_set()

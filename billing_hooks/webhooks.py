@@ -140,6 +140,7 @@ class Courier:
         self._counters = counters
         self._wanted = Wanted(settings.events, operator=settings.operator, webhook=settings.name)
         self._task: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
         self._reset()
         self.delivered = 0
         self.failed = 0
@@ -160,7 +161,7 @@ class Courier:
         self._dead: dict[int, dict[str, Any]] = {}
         self._revived: set[int] = set()
         self._gap: dict[str, int] | None = None
-        self._opened = asyncio.Event()
+        self._opened.clear()
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._keep_running())
@@ -252,7 +253,7 @@ class Courier:
         rows = await self._history.rows("SELECT value FROM meta WHERE key = ?", (f"webhook/{self.settings.name}",))
         if not rows:
             self.after = self._feed.durable
-            await self._save()
+            await self._save(opening=True)
         else:
             saved = msgspec.json.decode(rows[0][0], type=Saved)
             self.after = self._saved_after = saved.after
@@ -264,7 +265,7 @@ class Courier:
                 else:
                     self._dead[seq] = _letter(seq, "", "", tried, "the event was past its retention")
             if self._dead:
-                await self._save()
+                await self._save(opening=True)
         self._opened.set()
 
     async def _read(self) -> None:
@@ -411,9 +412,12 @@ class Courier:
                 await self._save()
             await asyncio.sleep(WEBHOOK_SAVE_S)
 
-    async def _save(self) -> None:
+    async def _save(self, opening: bool = False) -> None:
         """Let the engine keep how far it is. Raises RpcUnavailable; what was to be saved is then saved next time."""
         async with self._saved:
+            if not (opening or self._opened.is_set()):
+                # It failed while a request waited: how far it is, is what is durable, and nothing here.
+                raise RpcUnavailable("the webhook begins anew")
             self._changed.clear()
             dead, revived, gap, after = dict(self._dead), set(self._revived), self._gap, self.after
             args = {

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from aaa.model.events import Event
+from aaa.model.operations import Answer
 from aaa.server.admin_feed import durable_events
 from aaa.state import schema
 from aaa.state.seal import Sealer
@@ -157,6 +158,24 @@ def test_an_engine_whose_memory_does_not_reach_back_is_read_in_the_store(run: Ru
         world.feed._take(tail.TailPage(4, False, []))
         found, position = await world.feed.read(1, 10, ALL)
         assert ([told.seq for told in found], position) == ([2, 3, 4], 4)
+
+    run(work)
+
+
+def test_an_answer_that_cannot_be_read_does_not_end_the_feed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "AGAIN_S", 0.0)
+
+    async def work(world: World) -> None:
+        right = world.engine.answer_events_tail
+        asked = []
+
+        def odd(actor: Any, args: Any) -> Any:
+            asked.append(args)
+            return Answer(0, 200, b"\xc1") if len(asked) == 1 else right(actor, args)
+
+        monkeypatch.setattr(world.engine, "answer_events_tail", odd)
+        world.engine.tell("nas.up", "n1")
+        await world.reaches(1)
 
     run(work)
 

@@ -20,7 +20,7 @@ from aaa.state import schema
 from billing_hooks import webhooks
 from billing_hooks.app import Door
 from billing_hooks.history import History
-from billing_hooks.rpc import RpcClient, RpcServer
+from billing_hooks.rpc import RpcClient, RpcServer, RpcUnavailable
 from billing_hooks.settings import WebhookSettings
 from billing_hooks.tail import Feed
 from billing_hooks.tokens import ApiSettings
@@ -308,6 +308,25 @@ def test_everything_after_a_number_is_delivered_again(run: Run) -> None:
         await courier.rewind(1)
         await world.far.count(5)
         assert world.far.seqs() == [1, 2, 3, 2, 3]
+
+    run(work)
+
+
+def test_a_webhook_that_fails_while_it_is_rewound_keeps_its_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(world: World) -> None:
+        courier = await world.open()
+        world.engine.tell("nas.up", "n1")
+        await world.far.count(1)
+        await until(lambda: world.saved()["after"] == 1)
+
+        async def fail() -> int:
+            courier._reset()
+            return 1
+
+        monkeypatch.setattr(courier._feed, "oldest", fail)
+        with pytest.raises(RpcUnavailable):
+            await courier.rewind(1)
+        assert world.saved()["after"] == 1
 
     run(work)
 
