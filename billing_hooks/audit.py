@@ -192,6 +192,7 @@ def receipt(number: int, session: int, state: State, body: dict[str, Any]) -> En
 
 
 def shown(at: float) -> str | None:
+    """A moment as text; 0.0: it has not come."""
     return moment(at) if at else None
 
 

@@ -130,12 +130,14 @@ def refuse(answer: Answer) -> Response[bytes]:
 
 
 def problem_response(problem: Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """A problem document (RFC 9457); a 503 says when to come again."""
     if problem.status == 503:
         headers = {"Retry-After": "1"} | (headers or {})
     return Response(msgspec.json.encode(problem), status_code=problem.status, media_type=PROBLEM, headers=headers)
 
 
 def drop_empty(query: Struct) -> dict[str, Any]:
+    """What a query names."""
     return {name: value for name, value in msgspec.structs.asdict(query).items() if value is not None}
 
 

@@ -367,6 +367,7 @@ async def _usage_of_all(context: Context, since: float, until: float) -> AsyncIt
 def make_record(
     service: str | None, subscriber: str | None, operator: str | None, sessions: int, received: int, sent: int
 ) -> UsageRecord:
+    """A row of the sums."""
     return UsageRecord(service, subscriber, operator, sessions, received, sent, received + sent)
 
 

@@ -130,6 +130,7 @@ async def _await_events(context: Context, feed: Feed, wanted: Wanted, after: int
 
 
 def page(found: list[Told], position: int) -> Response[bytes]:
+    """A page of events; position: where the next poll goes on."""
     body = b'{"items":[' + b",".join([told.line for told in found]) + b'],"next":%d}' % position
     return Response(body, media_type=JSON)
 

@@ -161,6 +161,7 @@ def metadata_of(subject: dict[str, Any]) -> dict[str, Any]:
 
 
 def text_of(value: Any) -> str:
+    """Metadata as text, cut; "" where it is none."""
     return value[:TEXT_LENGTH_MAX] if isinstance(value, str) else ""
 
 
@@ -242,6 +243,7 @@ async def subscribers_of(context: Context, fact: str, customer: str) -> list[str
 
 
 def answer(body: PaymentAnswer) -> Response[bytes]:
+    """What the provider gets: 202 while the network has not confirmed."""
     status = 202 if body.status == "pending" else 200
     return Response(msgspec.json.encode(body), status_code=status, media_type=JSON)
 

@@ -65,6 +65,8 @@ def encode(body: object) -> str:
 def apply_operation(store: Store, operation: Operation, operator: str | None, at: float) -> Result:
     """Apply one sync operation. operator: the scope of whoever asks; None: all. at: epoch seconds.
 
+    The apply_ function of its kind checks everything before it changes anything, and raises Refused or Settled.
+
     On behalf of `store.cause`; whatever follows from it bears the number of its entry in the audit log.
     """
     kind, entity_id = operation.kind, operation.id

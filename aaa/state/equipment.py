@@ -58,6 +58,7 @@ def epoch(moment: Moment) -> float:
 
 
 def operator_of(service: ServiceRecord) -> str:
+    """Its subscriber's."""
     return service.subscriber.body.operator
 
 

@@ -392,6 +392,7 @@ def keep_sim(store: Store, record: SimRecord) -> None:
 
 
 def seal_context(no: int) -> bytes:
+    """What binds sealed keys to their SIM: another row's do not open."""
     return b"sim:%d" % no
 
 

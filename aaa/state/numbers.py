@@ -245,6 +245,7 @@ def range_operator(store: Store, msisdn: str) -> str | None:
 
 
 def quarantine_of(store: Store, packed: int) -> float:
+    """Seconds that a number rests between two users."""
     found = store.inventory.ranges.of(packed)
     return QUARANTINE_S if found is None else found.body.quarantine_s
 
@@ -385,12 +386,14 @@ def keep_range(store: Store, range_id: str, body: NumberRange | None) -> None:
 
 
 def load_ranges(inventory: Inventory, db: sqlite3.Connection) -> None:
+    """Before load_numbers(), which fills them."""
     decode = msgspec.json.Decoder(NumberRange).decode
     for (text,) in db.execute("SELECT body FROM number_range ORDER BY id"):
         inventory.ranges.add(RangeRecord(decode(text)))
 
 
 def load_numbers(store: Store, inventory: Inventory, db: sqlite3.Connection) -> None:
+    """Numbers that are not merely in a range, with their deadlines."""
     decode = msgspec.json.Decoder(StoredNumber).decode
     shelf = inventory.numbers
     for msisdn, text in db.execute("SELECT msisdn, body FROM number"):

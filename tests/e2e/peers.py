@@ -20,6 +20,7 @@ from tests.e2e.wire import Nas
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "testing123"
+DISCARD_PORT = 9
 TOKEN = "e2e-token-0123456789"
 PATIENCE_S = 30.0  # a bound against a hanging test, never a measurement
 TROUBLE = re.compile(r"Traceback|Exception|Error in sys\.|Fatal Python|never retrieved|Segmentation", re.IGNORECASE)
@@ -55,8 +56,8 @@ def program(name: str) -> str:
 
 
 def nas(name: str, address: str | list[str], **keys: Any) -> str:
-    """A [[nas]] entry."""
-    entry = {"name": name, "address": address, "secret": SECRET, **keys}
+    """A [[nas]] entry. Nobody answers CoA in its place unless coa_port says where, whatever else listens on 3799."""
+    entry = {"name": name, "address": address, "secret": SECRET, "coa_port": DISCARD_PORT, **keys}
     lines = "\n".join(f"{key} = {toml(value)}" for key, value in entry.items())
     return f"[[nas]]\n{lines}\n"
 
