@@ -226,6 +226,9 @@ def check_tokens(entries: Entries, sources: Sources) -> list[Token]:
     unique("token", entries, report)
     for index, token in entries:
         path = ("token", index)
+        if re.search("[/:]", token.name):
+            # Actors are TOKEN/PERSON, automation:NAME and the like: no token passes for another of them.
+            report.error((*path, "name"), "has / or :, which the names of actors are cut at; leave it out")
         missing = "missing; give token_file, token_env, token_sha256 or token"
         secret = sources.secret(token, path, "token", missing, others=("token_sha256",))
         digest = token.token_sha256

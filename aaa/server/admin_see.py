@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aaa.server.admin import Method
     from aaa.server.main import Server
 
+AT_END = 32_503_680_000.0
+"""Epoch seconds of the year 3000: calendars that look ahead from here stay within what a date can be."""
 NOTHING_OF_ALL: dict[str, Any] = {
     "services": 0,
     "rows_ahead": 0,
@@ -108,6 +110,8 @@ class See:
         service, named_by = found
         server = self._server
         at = float(args.get("at") or time.time())
+        if not 0 <= at < AT_END:
+            return refused(422, "invalid", "decisions are explained from 1970 to 2999", "at")
         place, client = None, None
         if args.get("nas") is not None:
             client = server.clients.by_name.get(args["nas"].partition("/")[0])

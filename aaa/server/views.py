@@ -22,6 +22,8 @@ from policy.quota import Bucket
 STATES = {PENDING: "pending", ACTIVE: "active", ENDED: "ended"}
 LAST_MOMENT = 253_402_300_800.0
 """The first second of the year 10000: what is never over is told as null."""
+FIRST_MOMENT = -62_135_596_800.0
+"""The year 1: what is before has no date."""
 NUMBER_DIGITS_MAX = 19
 SERVICE_MOMENTS = ("activated_at", "expires_at", "grace_until")
 
@@ -33,7 +35,7 @@ def number_of(text: str) -> int | None:
 
 def moment(at: float | None) -> str | None:
     """RFC 3339 in UTC; None for never."""
-    if not at or not at < LAST_MOMENT:
+    if not at or not FIRST_MOMENT <= at < LAST_MOMENT:
         return None
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -282,6 +282,7 @@ def apply_service(store: Store, operation: Operation, operator: str | None, at: 
     key = ledger.shared_key(plan.body, subscriber.no, subscriber.body)
     if key is not None and (record is None or record.plan is not plan) and not ledger.has_place(store, key):
         raise Refused("limit", f"{ACCOUNT_MEMBERS_MAX} services share this balance already", "$.plan_id")
+    check_moments(body)
     statics = check_addresses(store, record, subscriber.body.operator, body)
     made = None
     if credentials is not None:
@@ -514,6 +515,14 @@ def moment(value: object, field: str) -> float:
 
 
 MARKS = {"hold": apply_hold, "restore": apply_restore, "tag": apply_tag, "top_up": apply_top_up}
+
+
+def check_moments(body: Service) -> None:
+    """Moments as text are as moments in seconds: none is before 1970, where no calendar of ours goes."""
+    for name in ("activated_at", "expires_at", "grace_until"):
+        value = getattr(body, name)
+        if isinstance(value, datetime) and value.timestamp() < 0:
+            raise Refused("invalid", "is before 1970", f"$.{name}")
 
 
 def check_addresses(store: Store, record: ServiceRecord | None, operator: str, body: Service) -> list[bytes]:

@@ -288,6 +288,13 @@ def test_wrong_tokens(text: str, message: str) -> None:
     assert message in problem
 
 
+@pytest.mark.parametrize("name", ["crm/anna", "automation:dunning"])
+def test_a_token_s_name_passes_for_no_other_actor(name: str) -> None:
+    text = f'{BASE}[[token]]\nname = "{name}"\nrole = "admin"\ntoken = "long-enough-for-a-token"\n'
+    (problem,) = problems(text)
+    assert "which the names of actors are cut at" in problem
+
+
 def test_two_tokens_are_not_the_same() -> None:
     one = '[[token]]\nname = "a"\nrole = "admin"\ntoken = "long-enough-for-a-token"\n'
     two = one.replace('"a"', '"b"').replace('"admin"', '"reader"')

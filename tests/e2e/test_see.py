@@ -164,6 +164,10 @@ def test_a_wrong_question_is_refused_at_its_place(site: Site) -> None:
         site.server.api("POST", "/v1/policy/preview", {"operations": [operation]})
     problem = json.loads(caught.value.body)
     assert (problem["status"], problem["field"]) == (422, "$.operations[0].value.rte")
+    for at in ("1e308", "253402300799", "-62135596801", "9999-12-31T23:59:59Z"):
+        with pytest.raises(ApiError) as caught:
+            site.server.api("GET", f"/v1/services/a/decision?at={at}")
+        assert json.loads(caught.value.body)["field"] == "at"
     rule = "[[rule]]\nname = 'x'\nwhen = 'nope'\nthen = { deny = 'x' }\n"
     with pytest.raises(ApiError) as caught:
         site.server.api("POST", "/v1/policy/preview", {"files": {"a.toml": rule}})

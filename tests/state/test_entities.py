@@ -9,6 +9,7 @@ from aaa.config import Pool
 from aaa.engine.addresses import Addresses
 from aaa.model.accounting import Status
 from aaa.model.entities import SERVICE_TRANSITIONS
+from aaa.server import views
 from aaa.state import holds, ledger
 from tests.state.world import AT, PLAN, World, database, dump
 
@@ -153,6 +154,15 @@ def test_scope_of_an_operator(world):
         assert world.apply("put", kind, name, value, operator="other").error == "forbidden", kind
     body = {"revision": 1, "subscriber_id": "s-zoe", "plan_id": "home"}
     assert world.apply("put", "service", "zoe", body, operator="other").status == "applied"
+
+
+def test_a_moment_that_no_calendar_has_is_refused(world):
+    # One such service would have broken every list that shows it, and its status.
+    for field in ("activated_at", "expires_at", "grace_until"):
+        for moment in ("0001-01-01T00:00:00+23:00", "1969-12-31T23:59:59Z"):
+            body = {"revision": 1, "subscriber_id": "s-alice", "plan_id": "home", field: moment}
+            assert told(world.apply("put", "service", "early", body)) == ("error", "invalid", f"$.{field}")
+    assert views.moment(-62_135_679_600.0) is None
 
 
 def test_usage_at_migration_counts_once_and_survives(world):
