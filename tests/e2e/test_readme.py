@@ -32,7 +32,7 @@ def fresh(tmp_path: Path) -> Path:
     for name in [*listed.split("\0")[:-1], *built]:
         if (ROOT / name).exists():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tmp_path / name)
+            shutil.copy2(ROOT / name, tmp_path / name, follow_symlinks=False)
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     return tmp_path
 
