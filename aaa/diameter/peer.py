@@ -229,6 +229,9 @@ class Drop(StrEnum):
     OTHER_END_TO_END = "other_end_to_end"
     """An answer with the identifier of another request's."""
     ANSWER_BITS = "answer_bits"
+    HOP_BY_HOP_IN_USE = "hop_by_hop_in_use"
+    """A request with the identifier of one that still waits on this connection: the same again, or one that could not
+    be told from it."""
     BASE_ANSWER = "base_answer"
     """CEA, DWA or DPA that nobody asked for."""
 
@@ -572,10 +575,11 @@ class Peer:
 
     # What the applications tell
 
-    def send_request(self, octets: bytes, context: object, now: float) -> bool:
+    def send_request(self, octets: bytes, context: object, now: float, again: bool = False) -> bool:
         """Send a request; an Answer or an Unanswered with this context follows.
 
         octets: a whole message with its End-to-End Identifier; the Hop-by-Hop Identifier is given here.
+        again: it may have arrived somewhere before, and bears the T bit now (RFC 6733 §5.5.4).
         False, and nothing follows, when the peer is not open or has enough in flight.
         """
         connection = self.connection
@@ -584,7 +588,7 @@ class Peer:
         if connection.unsent_octets > DIAMETER_UNSENT_BYTES_MAX:
             return False
         number = self._next_hop_by_hop()
-        sent = diameter.readdressed(octets, number)
+        sent = diameter.readdressed(octets, number, again)
         self._in_flight[number] = InFlight(
             context,
             octets,
@@ -919,6 +923,9 @@ class Peer:
                 self._ending(Reason.FLOOD)
                 self._step(Input.TIMEOUT, now, events)
                 return
+        if message.hop_by_hop in connection.waiting:
+            self.drops[Drop.HOP_BY_HOP_IN_USE] += 1
+            return
         refusal = self._refusal_of(connection, message)
         if refusal is None:
             connection.waiting.add(message.hop_by_hop)

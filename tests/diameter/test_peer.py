@@ -378,6 +378,15 @@ def test_a_request_without_an_answer_comes_back_after_its_time():
     assert there.drops[Drop.UNKNOWN_HOP_BY_HOP] == 1
 
 
+def test_a_request_that_is_sent_again_says_so():
+    wire, there, _ = opened()
+    there.send_request(ccr(), None, 0.0)
+    there.send_request(ccr(), None, 0.0, again=True)
+    wire.run()
+    flags = [event.message.flags & diameter.FLAG_RETRANSMITTED for event in wire.events[wire.nodes[1]]]
+    assert flags == [0, diameter.FLAG_RETRANSMITTED]
+
+
 def test_watchdogs_keep_an_idle_connection():
     wire, there, here = opened()
     wire.wait(600.0)
@@ -699,6 +708,14 @@ def test_more_requests_than_the_peer_may_have_are_refused_as_too_many():
     assert len(connection.receive_data(ccr(9, hop_by_hop=9), 0.0)) == 1
 
 
+def test_a_request_that_comes_again_while_it_waits_is_taken_once():
+    _, connection, peer = open_server()
+    [request] = connection.receive_data(ccr() + ccr(2), 0.0)
+    assert peer.drops == {Drop.HOP_BY_HOP_IN_USE: 1}
+    assert peer.send_answer(request, cca(request.message))
+    assert len(connection.receive_data(ccr(), 0.0)) == 1
+
+
 def test_we_have_no_more_in_flight_than_allowed():
     _, _, peer = open_server(requests_max=2)
     assert [peer.send_request(ccr(), None, 0.0) for _ in range(3)] == [True, True, False]
@@ -790,7 +807,7 @@ def test_octets_may_come_one_by_one():
 SEEDS: list[Callable[[], bytes]] = [cer, ccr, lambda: DWR, lambda: DPR, lambda: CEA, lambda: DWA, short_avp]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=3)),
