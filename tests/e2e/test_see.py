@@ -150,6 +150,7 @@ def test_what_is_counted_for_all_operators_is_not_told_to_one(site: Site) -> Non
     for name in ("services", "access", "accounting", "drops", "latency", "rows_ahead"):
         assert not stats[name], name
     assert {name: value for name, value in stats["enforcement"].items() if value} == {}
+    assert set(site.as_brand("GET", "/healthz")) == {"status", "version", "uptime_s"}
     assert [pool["name"] for pool in site.as_brand("GET", "/v1/pools")["items"]] == ["own"]
     assert len(site.server.api("GET", "/v1/pools")["items"]) == 3
     for method, path in (("GET", "/v1/nas/unknown"), ("POST", "/v1/reload")):
