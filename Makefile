@@ -24,6 +24,9 @@ lint: build
 bench: build peers
 	$(BIN)/python -m bench.run $(BENCH_OPTIONS)
 	$(BIN)/python -m bench.sync
+	$(BIN)/python -m bench.policy
+	$(BIN)/python -m bench.dynamic
+	$(BIN)/python -m bench.enforce
 
 # Seconds for each of the eight harnesses; hours are welcome.
 FUZZ_SECONDS ?= 20
