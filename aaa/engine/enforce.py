@@ -654,10 +654,15 @@ class Enforcer:
 
         # A reply may not come from within, but a failure to send may be known at once.
         self.in_flight[session.id] = enforcement
-        if enforcement.action == "coa" and desired is not None:
-            sent = self.network.change(session, session.decision, desired, done)
-        else:
-            sent = self.network.disconnect(session, done)
+        try:
+            if enforcement.action == "coa" and desired is not None:
+                sent = self.network.change(session, session.decision, desired, done)
+            else:
+                sent = self.network.disconnect(session, done)
+        except Exception as error:
+            # Whatever is odd about one session, it is told in its receipt, and holds up no other.
+            sent = True
+            done(Reply("error", detail=f"{type(error).__name__}: {error}"))
         if not sent:
             del self.in_flight[session.id]
             return False

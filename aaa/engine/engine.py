@@ -27,6 +27,8 @@ class Engine:
         self.enforcer = enforcer
         self.automator = automator
         self.timers = timers
+        self.is_due = False
+        """Time has brought more than one slice of deadlines."""
         self.again: Callable[[], None] = lambda: None
         """Called when there is more to do now."""
 
@@ -38,6 +40,8 @@ class Engine:
 
     def settle(self, at: float) -> bool:
         """Carry out what has changed; True: there is more to do now. at: epoch seconds."""
+        if self.is_due:
+            self.is_due = self.timers.tick(at)
         more = False
         for _ in range(SETTLE_ROUNDS_MAX):
             more = self.automator.run(at)
@@ -46,15 +50,20 @@ class Engine:
                 self.addresses.settle(at)
             if self.idle or more:
                 break
-        if more or not self.idle:
+        if more or self.is_due or not self.idle:
             self.again()
             return True
         return False
 
     def tick(self, at: float) -> bool:
         """As settle(), after what time alone brings."""
-        more = self.timers.tick(at)
-        more = self.enforcer.tick(at) or more
+        # What comes of them is carried out first: a slice is as long as both together.
+        is_due, self.is_due = self.timers.tick(at), False
+        try:
+            more = self.enforcer.tick(at)
+            more = self.settle(at) or more or is_due
+        finally:
+            self.is_due = is_due
         if more:
             self.again()
-        return self.settle(at) or more
+        return more

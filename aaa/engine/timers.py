@@ -138,6 +138,7 @@ class Timers:
         if self._pass_no >= 0:
             end = min(self._pass_no + TIMERS_PASS_COUNT, store.last_no + 1)
             for number in range(self._pass_no, end):
+                self._pass_no = number + 1
                 service = store.services_by_no.get(number)
                 if service is not None:
                     self._arm(service)

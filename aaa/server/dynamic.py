@@ -506,15 +506,19 @@ class Link:
         job.sent_at = now
         job.first_at = job.first_at or at
         code = Code.COA_REQUEST if job.action == "coa" else Code.DISCONNECT_REQUEST
-        self.exchanges.start(
-            self._secret(job.session),
-            code,
-            job.attributes(client, at),
-            now,
-            job,
-            message_authenticator=client.message_authenticator != MA_OFF,
-            jitter=[random.uniform(-JITTER, JITTER) for _ in range(DYNAMIC_MRC)],
-        )
+        try:
+            self.exchanges.start(
+                self._secret(job.session),
+                code,
+                job.attributes(client, at),
+                now,
+                job,
+                message_authenticator=client.message_authenticator != MA_OFF,
+                jitter=[random.uniform(-JITTER, JITTER) for _ in range(DYNAMIC_MRC)],
+            )
+        except ValueError as error:
+            # Too long with the keys of this session.
+            asyncio.get_running_loop().call_soon(job.done, job.reply("error", 0, at, str(error)))
 
     def _secret(self, session: SessionRecord) -> Secret:
         """During a rotation: the secret that this NAS has been seen to use."""

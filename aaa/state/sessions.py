@@ -95,6 +95,9 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
             store.touch_session(session, WHOLE)
     session.heard_at = record.received_at
     changed = count_usage(store, session, record)
+    if changed and session.state == ENDED:
+        # Its end was told with less.
+        store.ended.append(session)
     if learn_facts(store, session, record, record.at >= was_updated_at):
         store.touch_session(session, WHOLE)
 
@@ -107,6 +110,7 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
         session.ended_by_nas = True
         session.ended_at = max(record.at, session.started_at)
         session.terminate_cause = record.terminate_cause
+        store.ended.append(session)
         store.touch_session(session, WHOLE)
         return STOPPED
     if is_new:

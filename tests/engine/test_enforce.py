@@ -915,6 +915,24 @@ def test_many_stops_that_never_come_are_made_up_for_piece_by_piece() -> None:
     assert not it.enforcer.ending
 
 
+def test_a_request_that_cannot_be_made_is_an_error_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = field()
+    session = it.online()
+
+    def odd(*args: object) -> bool:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(it.far, "change", odd)
+    it.rate()
+    it.settle()
+    monkeypatch.undo()
+    assert session.enforcement is not None
+    assert session.enforcement.log[0].detail == "ValueError: odd"
+    it.settle(1)
+    it.answer(ACK)
+    assert converged(session)
+
+
 def test_changes_of_many_plans_are_one_walk() -> None:
     it = field()
     for number in range(100):

@@ -129,6 +129,19 @@ def test_a_session_closed_twice_in_a_batch_is_told_once() -> None:
     assert len(it.events("session.stopped")) == 1
 
 
+def test_what_is_reported_after_a_session_was_closed_here_is_told() -> None:
+    it = Field()
+    it.service(plan=PLAN)
+    session = it.online()
+    end_session(it.store, session, AT, 2, False, AT)
+    it.settle()
+    it.report(Status.STOP, at=60.0, session_time_s=60, input_octets=10, output_octets=20, terminate_cause=1)
+    it.report(Status.STOP, at=60.0, session_time_s=60, input_octets=10, output_octets=20, terminate_cause=1)
+    it.settle(60)
+    told = [(event.data["terminate_cause"], event.data["output_octets"]) for event in it.events("session.stopped")]
+    assert told == [(2, 0), (1, 20)]
+
+
 def test_a_place_that_is_known_late_counts() -> None:
     rule = """
 [[rule]]

@@ -8,11 +8,11 @@ import pytest
 
 from aaa.config.policy import compile_texts
 from aaa.engine import timers
-from aaa.limits import ENFORCE_STOP_GRACE_S, TIMERS_PASS_S
+from aaa.limits import ENFORCE_STOP_GRACE_S, TIMERS_PASS_S, TIMERS_SLICE_COUNT
 from aaa.model.access import Cause
 from aaa.model.accounting import Status
 from aaa.model.operations import Operation
-from aaa.model.records import ENDED
+from aaa.model.records import ENDED, ServiceRecord
 from aaa.state.entities import apply_operation
 from tests.engine.far_end import TIMEOUT, Field
 from tests.engine.site import AT
@@ -226,6 +226,39 @@ def test_what_expires_while_nothing_runs_is_told_however_long_the_pass_over_serv
     for _ in range(10):
         it.settle()
     assert [event.subject for event in it.events("service.expired")] == ["bob", "alice"]
+
+
+def test_what_ends_at_one_moment_does_not_wait_for_the_next_ticks() -> None:
+    it = field(WINDOW)
+    for number in range(3 * TIMERS_SLICE_COUNT):
+        it.service(f"s{number}")
+        it.online(f"s{number}", b"%d" % number)
+    it.now += 2800
+    it.engine.tick(it.now)
+    for _ in range(20):
+        it.engine.settle(it.now)
+    it.disk.settle()
+    it.engine.settle(it.now)
+    assert it.store.last_enforcement == 3 * TIMERS_SLICE_COUNT
+
+
+def test_a_service_that_cannot_be_looked_at_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = field(expires_at=AT + 1000.0)
+    it.service("bob", expires_at=AT + 50.0)
+    right = it.timers._arm
+
+    def odd(service: ServiceRecord) -> None:
+        if service.body.id == "alice":
+            raise ValueError("odd")
+        right(service)
+
+    monkeypatch.setattr(it.timers, "_arm", odd)
+    it.timers._pass_no = 0
+    with pytest.raises(ValueError, match="odd"):
+        it.engine.tick(it.now)
+    it.engine.tick(it.now)
+    it.settle(100)
+    assert [event.subject for event in it.events("service.expired")] == ["bob"]
 
 
 # A clock that is set back
