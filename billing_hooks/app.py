@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, unquote
@@ -35,6 +36,7 @@ from aaa.limits import (
     HTTP_REQUESTS_IN_WORK_MAX,
     HTTP_STRANGER_BODY_S,
     HTTP_STRANGERS_MAX,
+    HTTP_TOKEN_REQUESTS_MAX,
 )
 from aaa.model.operations import Actor
 from billing_hooks import openapi
@@ -88,6 +90,8 @@ class Door:
         self.metrics = Metrics(engine)
         self._strangers = 0
         """Requests in work that are let in without a token and have a body."""
+        self._shares: defaultdict[str, int] = defaultdict(int)
+        """Requests in work of each token, by its name."""
         self.history = History(settings.store)
         # A digest may take seconds; looking for a key does not wait for it.
         self.keys = Keys(engine, History(settings.store))
@@ -204,6 +208,18 @@ class Door:
 
     async def _serve(self, endpoint: Endpoint, request: AnyRequest) -> Response[Any]:
         actor = self.authorise(endpoint, request)
+        if actor is PROBE or endpoint.path.startswith("/v1/events"):
+            return await self._answer(endpoint, request, actor)
+        name, shares = actor.name.partition("/")[0], self._shares
+        if shares[name] >= HTTP_TOKEN_REQUESTS_MAX:
+            raise ProblemError("unavailable", "too many requests of this token are in work; nothing was done")
+        shares[name] += 1
+        try:
+            return await self._answer(endpoint, request, actor)
+        finally:
+            shares[name] -= 1
+
+    async def _answer(self, endpoint: Endpoint, request: AnyRequest, actor: Actor) -> Response[Any]:
         query = _read_query(request, endpoint.query)
         try:
             path = {name: unquote(value, errors="strict") for name, value in request.path_params.items()}

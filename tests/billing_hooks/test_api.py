@@ -439,3 +439,26 @@ def test_the_body_of_a_question_is_not_read(api: Harness) -> None:
         return await api.http.request("GET", "/healthz", content=never())
 
     assert api.run(ask()).status_code == 200
+
+
+def test_one_token_leaves_room_for_the_others(api: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing_hooks.app.HTTP_TOKEN_REQUESTS_MAX", 1)
+
+    async def never(began: asyncio.Event) -> AsyncIterator[bytes]:
+        yield b"{"
+        began.set()
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        began = asyncio.Event()
+        headers = {role: {"Authorization": f"Bearer {token_of(role)}"} for role in ROLES}
+        slow = asyncio.create_task(api.http.put("/v1/plans/p", content=never(began), headers=headers["billing"]))
+        await began.wait()
+        crowded = await api.http.get("/v1/plans", headers=headers["billing"] | {"X-Actor": "anna"})
+        assert_problem(crowded, 503, "unavailable")
+        assert (await api.http.get("/v1/plans", headers=headers["reader"])).status_code == 200
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        assert (await api.http.get("/v1/plans", headers=headers["billing"])).status_code == 200
+
+    api.run(work())
