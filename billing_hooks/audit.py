@@ -155,7 +155,7 @@ class Verification(Struct):
 
 
 def receipt(number: int, session: int, state: State, body: dict[str, Any]) -> EnforcementReceipt:
-    """body: as aaa.state.store.StoredEnforcement has it."""
+    """body: as aaa.state.rows.StoredEnforcement has it."""
     cause = body.get("cause", {})
     finished = body.get("finished_at", 0.0)
     created = body.get("created_at", 0.0)

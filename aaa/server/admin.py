@@ -24,7 +24,7 @@ from aaa.radius.clients import COUNTERS, format_address
 from aaa.server import admin_feed, admin_inventory, admin_see, admin_snapshot, admin_status, admin_sync, views
 from aaa.server.answers import missing, refused, reply
 from aaa.server.metrics import Metrics
-from aaa.state.store import ADDRESS_FACTS
+from aaa.state.rows import ADDRESS_FACTS
 
 if TYPE_CHECKING:
     from aaa.server.main import Server

@@ -17,8 +17,8 @@ from aaa.model.operations import Actor, Answer, Operation
 from aaa.model.records import ACTIVE
 from aaa.server.answers import missing, reply
 from aaa.state.holds import holds_in_force
+from aaa.state.rows import receipt_of
 from aaa.state.schema import Row
-from aaa.state.store import receipt_of
 
 if TYPE_CHECKING:
     from aaa.model.records import ServiceRecord

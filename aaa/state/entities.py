@@ -44,9 +44,10 @@ from aaa.state.operations import (
     settle,
     value_of,
 )
+from aaa.state.rows import service_row
 from aaa.state.schema import Row
 from aaa.state.sessions import turn_cycle
-from aaa.state.store import WHOLE, Store, service_row, static_addresses
+from aaa.state.store import WHOLE, Store, static_addresses
 from policy.model import Plan
 
 WHOLE_OPS = ("put", "patch", "repair")

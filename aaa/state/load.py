@@ -28,15 +28,8 @@ from aaa.model.records import (
 )
 from aaa.state import ledger
 from aaa.state.inventory import load_inventory
-from aaa.state.store import (
-    ACCOUNT_DECODER,
-    CREDENTIALS_DECODER,
-    ENFORCEMENT_DECODER,
-    Store,
-    StoredAccount,
-    restore_facts,
-    static_addresses,
-)
+from aaa.state.rows import ACCOUNT_DECODER, CREDENTIALS_DECODER, ENFORCEMENT_DECODER, StoredAccount, restore_facts
+from aaa.state.store import Store, static_addresses
 from policy.model import Decision, Plan
 from policy.quota import Bucket
 

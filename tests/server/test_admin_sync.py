@@ -14,9 +14,10 @@ from aaa.dictionary import load
 from aaa.limits import SNAPSHOT_SILENCE_S
 from aaa.model.events import SERVER
 from aaa.model.operations import Actor, Operation
-from aaa.server import admin_sync
+from aaa.server import admin_snapshot
 from aaa.server.admin_feed import FeedMethods
-from aaa.server.admin_sync import Snapshots, Sync
+from aaa.server.admin_snapshot import Snapshots
+from aaa.server.admin_sync import Sync
 from tests.engine.far_end import Field
 
 CRM = Actor("crm", "billing")
@@ -41,7 +42,7 @@ class World:
             prepared=SimpleNamespace(dictionary=DICTIONARY),
         )
         self.sync = self.server.sync = Sync(self.server)
-        self.snapshots = Snapshots(self.server, self.sync)
+        self.snapshots = Snapshots(self.server)
 
     def push(self, name: str) -> None:
         """Billing pushes a service anew."""
@@ -93,7 +94,7 @@ def test_a_snapshot_whose_end_failed_makes_room(monkeypatch: pytest.MonkeyPatch)
         world.snapshots.begin(CRM, {"kinds": ["service"], "dry_run": False})
         with pytest.raises(KeyError):
             await world.snapshots.end(CRM, {"snapshot": 1})
-        monkeypatch.setattr(admin_sync, "SNAPSHOT_SILENCE_S", -SNAPSHOT_SILENCE_S)
+        monkeypatch.setattr(admin_snapshot, "SNAPSHOT_SILENCE_S", -SNAPSHOT_SILENCE_S)
         assert world.snapshots.begin(CRM, {"kinds": ["service"], "dry_run": False}).status == 200
 
     asyncio.run(story())
