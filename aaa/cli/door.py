@@ -126,10 +126,16 @@ class Door:
             data = answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            raise Refused(f"{self.url}: {error}; is the server running? (`aaa serve`)") from None
+            raise self._unreached(error) from None
         if answer.status >= 400:
             raise _refusal(answer.status, data, self._token is None)
         return data
+
+    def _unreached(self, error: Exception) -> Refused:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = "if its certificate was renewed, a SIGHUP (`systemctl reload aaa`) lets the server read it"
+            return Refused(f"{self.url}: {error.verify_message}; {hint}")
+        return Refused(f"{self.url}: {error}; is the server running? (`aaa serve`)")
 
     def stream(self, path: str, **query: Any) -> Iterator[str]:
         """Lines of an endless answer, as they come. Raises Refused."""
@@ -144,7 +150,7 @@ class Door:
                 if line.strip():
                     yield line.decode().rstrip("\n")
         except (OSError, http.client.HTTPException) as error:
-            raise Refused(f"{self.url}: {error}; is the server running? (`aaa serve`)") from None
+            raise self._unreached(error) from None
         finally:
             self._connection.close()
 

@@ -132,6 +132,11 @@ def forget_the_network(db: sqlite3.Connection, at: float) -> None:
     for table in ("plan", "subscriber", "service", "nas"):
         last_no = max(last_no, *db.execute(f"SELECT coalesce(max(no), 0) FROM {table}").fetchone())
     db.execute("INSERT OR REPLACE INTO meta VALUES ('last_no', ?)", (str(last_no + RESTORE_SKIP_NUMBERS),))
+    # And numbers of receipts: whoever keeps them by number must not take a new one for an old one.
+    (last_enforcement,) = db.execute("SELECT coalesce(max(id), 0) FROM enforcement").fetchone()
+    row = db.execute("SELECT value FROM meta WHERE key = 'last_enforcement'").fetchone()
+    last_enforcement = max(last_enforcement, int(row[0]) if row is not None else 0) + RESTORE_SKIP_EVENTS
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('last_enforcement', ?)", (str(last_enforcement),))
     (backup_at,) = db.execute("SELECT value FROM meta WHERE key = 'backup_at'").fetchone()
     # Likewise event numbers: whoever has read further than this copy must not miss what comes now.
     (last_event,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()

@@ -198,7 +198,9 @@ def load_enforcements(store: Store, db: sqlite3.Connection) -> None:
 
     A CoA may have been under way: what such a session runs under is unknown from here on.
     """
-    (store.last_enforcement,) = db.execute("SELECT coalesce(max(id), 0) FROM enforcement").fetchone()
+    (last,) = db.execute("SELECT coalesce(max(id), 0) FROM enforcement").fetchone()
+    skipped = db.execute("SELECT value FROM meta WHERE key = 'last_enforcement'").fetchone()
+    store.last_enforcement = max(last, int(skipped[0]) if skipped else 0)
     rows = db.execute(
         "SELECT id, session, service, state, operator, body FROM enforcement"
         " WHERE state IN ('pending', 'sent', 'waiting') ORDER BY id"

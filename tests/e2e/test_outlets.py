@@ -740,6 +740,28 @@ def test_https_with_client_certificates_reloads_its_certificate_and_keeps_connec
         server.check_log()
 
 
+def test_a_command_that_meets_a_certificate_from_before_its_renewal_says_what_to_do(tmp_path: Path) -> None:
+    authority = Authority()
+    authority.write(tmp_path, "server")
+    tls = '[tls]\ncert = "server.pem"\nkey = "server.key"\n'
+    server = Secure(tmp_path, nas("local", "127.0.0.1"), extra=tls, listen=["127.0.0.1"])
+    try:
+        site = tmp_path / "site.toml"
+        site.write_text(server.config.read_text().replace("127.0.0.1:0", server.url.removeprefix("http://")))
+        command = ["nas", "list", "-c", str(site)]
+        first = CliRunner().invoke(cli, command)
+        assert first.exit_code == 0, first.output
+        authority.write(tmp_path, "server")
+        renewed = CliRunner().invoke(cli, command)
+        assert renewed.exit_code == 1
+        assert "SIGHUP" in renewed.output
+        server.reload()
+        server.wait_until(lambda: CliRunner().invoke(cli, command).exit_code == 0)
+    finally:
+        server.stop()
+        server.check_log()
+
+
 class Secure(RunningServer):
     """A server whose API is HTTPS."""
 

@@ -101,11 +101,13 @@ def test_sessions_of_a_restored_store_are_adopted_and_no_enforcement_is_open(sit
 
 def test_numbers_and_sqns_jump_ahead_of_what_was_given_out_since(site: Site) -> None:
     last_no, last_event = site.world.store.last_no, site.world.store.last_event
+    last_enforcement = site.world.store.last_enforcement
     site.back_up()
     site.restore()
     store = site.restored().store
     assert store.last_no >= last_no + RESTORE_SKIP_NUMBERS
     assert store.last_event == last_event + RESTORE_SKIP_EVENTS
+    assert store.last_enforcement == last_enforcement + RESTORE_SKIP_EVENTS
     with closing(sqlite3.connect(site.path)) as db:
         assert db.execute("SELECT value FROM meta WHERE key = ?", (SQN_JUMP,)).fetchone() == (repr(LATER),)
         kind, body = db.execute("SELECT type, body FROM event ORDER BY seq DESC LIMIT 1").fetchone()
