@@ -25,7 +25,7 @@ class FileError(AaaError):
 
 
 class DictionaryError(FileError):
-    """A RADIUS dictionary that cannot be read."""
+    """A dictionary that cannot be read."""
 
 
 class Problem(NamedTuple):

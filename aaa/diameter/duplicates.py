@@ -8,14 +8,13 @@ The same request may wait several times, by several ways: each gets the answer u
 from typing import Final
 
 from aaa.diameter import codes
-from aaa.diameter.capabilities import identity
-from aaa.diameter.peer import Request
+from aaa.diameter.events import Request
 from aaa.limits import DIAMETER_DUPLICATES_COUNT_MAX, DIAMETER_DUPLICATES_S
 from native import diameter
 
 REPEATS_MAX: Final = 4
 """Ways by which one request may wait; Bound: a peer has two or three relays to go by."""
-Key = tuple[str, int, int, int, bytes]
+Key = tuple[int, bytes | None, bytes | None, int]
 
 
 class _Entry:
@@ -88,9 +87,8 @@ class Duplicates:
 def _key(request: Request) -> Key:
     message = request.message
     return (
-        identity(message, codes.ORIGIN_HOST),
         message.end_to_end,
+        message.get(codes.SESSION_ID),
+        message.get(codes.ORIGIN_HOST),
         message.command,
-        message.application,
-        message.get(codes.SESSION_ID) or b"",
     )

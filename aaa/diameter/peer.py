@@ -8,7 +8,7 @@ reads to `connection.receive_data()`, and says `connection.lost()` when a transp
 `node.ready()`: of each of these connections it sends `data_to_send()`, and ends the transport if `closing` is True.
 Deadlines: each Peer's, and each Connection's until its peer is known.
 
-The table below has the RFC's rows in the RFC's order under its names. Where we depart from it, or it says nothing:
+The table is in states.py. Where we depart from it, or it says nothing:
 
 - A CER is judged before it becomes R-Conn-CER: a stranger (3010), one without a common application (5010) or security
   (5017), and a malformed one get their CEA, and the connection is closed; no machine hears of it.
@@ -26,14 +26,28 @@ The table below has the RFC's rows in the RFC's order under its names. Where we 
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from enum import Enum, StrEnum, auto
-from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aaa.diameter import codes
-from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_avps, explained, identity
+from aaa.diameter.answers import local_identity, refused
+from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_avps, explained
 from aaa.diameter.codes import DisconnectCause, InbandSecurity, ResultCode, is_protocol_error
-from aaa.diameter.settings import Local, Remote
+from aaa.diameter.events import (
+    Answer,
+    Closed,
+    Connect,
+    Drop,
+    Event,
+    Opened,
+    Reason,
+    Request,
+    Restarted,
+    StartTls,
+    Unanswered,
+    Usable,
+)
+from aaa.diameter.settings import Remote
+from aaa.diameter.states import OPEN, TABLE, Action, Input, State
 from aaa.diameter.watchdog import Order, Watchdog, WatchdogState
 from aaa.limits import (
     DIAMETER_CER_REPEATED_MAX,
@@ -42,275 +56,13 @@ from aaa.limits import (
     DIAMETER_MESSAGE_BYTES_MAX,
     DIAMETER_TC_BUSY_FACTOR,
     DIAMETER_TC_UNWANTED_FACTOR,
-    DIAMETER_UNKNOWN_CONNECTIONS_MAX,
-    DIAMETER_UNKNOWN_PER_ADDRESS_MAX,
     DIAMETER_UNSENT_BYTES_MAX,
 )
 from native import diameter
-from native.diameter import FLAG_ERROR, FLAG_REQUEST, Message
+from native.diameter import FLAG_REQUEST, Message
 
-
-class State(Enum):
-    CLOSED = auto()
-    WAIT_CONN_ACK = auto()
-    WAIT_I_CEA = auto()
-    WAIT_CONN_ACK_ELECT = auto()
-    WAIT_RETURNS = auto()
-    R_OPEN = auto()
-    I_OPEN = auto()
-    CLOSING = auto()
-
-
-class Input(Enum):
-    """RFC 6733 §5.6.1's events."""
-
-    START = auto()
-    R_CONN_CER = auto()
-    I_RCV_CONN_ACK = auto()
-    I_RCV_CONN_NACK = auto()
-    TIMEOUT = auto()
-    I_RCV_CEA = auto()
-    I_RCV_NON_CEA = auto()
-    I_PEER_DISC = auto()
-    R_PEER_DISC = auto()
-    WIN_ELECTION = auto()
-    SEND_MESSAGE = auto()
-    I_RCV_MESSAGE = auto()
-    R_RCV_MESSAGE = auto()
-    I_RCV_DWR = auto()
-    R_RCV_DWR = auto()
-    I_RCV_DWA = auto()
-    R_RCV_DWA = auto()
-    STOP = auto()
-    I_RCV_DPR = auto()
-    R_RCV_DPR = auto()
-    I_RCV_DPA = auto()
-    R_RCV_DPA = auto()
-
-
-class Action(Enum):
-    """RFC 6733 §5.6.2's actions."""
-
-    I_SND_CONN_REQ = auto()
-    R_ACCEPT = auto()
-    PROCESS_CER = auto()
-    R_SND_CEA = auto()
-    I_SND_CER = auto()
-    CLEANUP = auto()
-    ERROR = auto()
-    PROCESS_CEA = auto()
-    ELECT = auto()
-    I_DISC = auto()
-    R_DISC = auto()
-    R_REJECT = auto()
-    I_SND_MESSAGE = auto()
-    R_SND_MESSAGE = auto()
-    PROCESS = auto()
-    PROCESS_DWR = auto()
-    I_SND_DWA = auto()
-    R_SND_DWA = auto()
-    PROCESS_DWA = auto()
-    I_SND_DPR = auto()
-    R_SND_DPR = auto()
-    I_SND_DPA = auto()
-    R_SND_DPA = auto()
-
-
-Transition = tuple[tuple[Action, ...], State]
-_S, _I, _A = State, Input, Action
-
-TRANSITIONS: Final[dict[tuple[State, Input], Transition]] = {
-    (_S.CLOSED, _I.START): ((_A.I_SND_CONN_REQ,), _S.WAIT_CONN_ACK),
-    (_S.CLOSED, _I.R_CONN_CER): ((_A.R_ACCEPT, _A.PROCESS_CER, _A.R_SND_CEA), _S.R_OPEN),
-    #
-    (_S.WAIT_CONN_ACK, _I.I_RCV_CONN_ACK): ((_A.I_SND_CER,), _S.WAIT_I_CEA),
-    (_S.WAIT_CONN_ACK, _I.I_RCV_CONN_NACK): ((_A.CLEANUP,), _S.CLOSED),
-    (_S.WAIT_CONN_ACK, _I.R_CONN_CER): ((_A.R_ACCEPT, _A.PROCESS_CER), _S.WAIT_CONN_ACK_ELECT),
-    (_S.WAIT_CONN_ACK, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    #
-    (_S.WAIT_I_CEA, _I.I_RCV_CEA): ((_A.PROCESS_CEA,), _S.I_OPEN),
-    (_S.WAIT_I_CEA, _I.R_CONN_CER): ((_A.R_ACCEPT, _A.PROCESS_CER, _A.ELECT), _S.WAIT_RETURNS),
-    (_S.WAIT_I_CEA, _I.I_PEER_DISC): ((_A.I_DISC,), _S.CLOSED),
-    (_S.WAIT_I_CEA, _I.I_RCV_NON_CEA): ((_A.ERROR,), _S.CLOSED),
-    (_S.WAIT_I_CEA, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    #
-    (_S.WAIT_CONN_ACK_ELECT, _I.I_RCV_CONN_ACK): ((_A.I_SND_CER, _A.ELECT), _S.WAIT_RETURNS),
-    (_S.WAIT_CONN_ACK_ELECT, _I.I_RCV_CONN_NACK): ((_A.R_SND_CEA,), _S.R_OPEN),
-    (_S.WAIT_CONN_ACK_ELECT, _I.R_PEER_DISC): ((_A.R_DISC,), _S.WAIT_CONN_ACK),
-    (_S.WAIT_CONN_ACK_ELECT, _I.R_CONN_CER): ((_A.R_REJECT,), _S.WAIT_CONN_ACK_ELECT),
-    (_S.WAIT_CONN_ACK_ELECT, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    #
-    (_S.WAIT_RETURNS, _I.WIN_ELECTION): ((_A.I_DISC, _A.R_SND_CEA), _S.R_OPEN),
-    (_S.WAIT_RETURNS, _I.I_PEER_DISC): ((_A.I_DISC, _A.R_SND_CEA), _S.R_OPEN),
-    (_S.WAIT_RETURNS, _I.I_RCV_CEA): ((_A.R_DISC, _A.PROCESS_CEA), _S.I_OPEN),
-    (_S.WAIT_RETURNS, _I.R_PEER_DISC): ((_A.R_DISC,), _S.WAIT_I_CEA),
-    (_S.WAIT_RETURNS, _I.R_CONN_CER): ((_A.R_REJECT,), _S.WAIT_RETURNS),
-    (_S.WAIT_RETURNS, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    #
-    (_S.R_OPEN, _I.SEND_MESSAGE): ((_A.R_SND_MESSAGE,), _S.R_OPEN),
-    (_S.R_OPEN, _I.R_RCV_MESSAGE): ((_A.PROCESS,), _S.R_OPEN),
-    (_S.R_OPEN, _I.R_RCV_DWR): ((_A.PROCESS_DWR, _A.R_SND_DWA), _S.R_OPEN),
-    (_S.R_OPEN, _I.R_RCV_DWA): ((_A.PROCESS_DWA,), _S.R_OPEN),
-    (_S.R_OPEN, _I.R_CONN_CER): ((_A.R_REJECT,), _S.R_OPEN),
-    (_S.R_OPEN, _I.STOP): ((_A.R_SND_DPR,), _S.CLOSING),
-    (_S.R_OPEN, _I.R_RCV_DPR): ((_A.R_SND_DPA,), _S.CLOSING),
-    (_S.R_OPEN, _I.R_PEER_DISC): ((_A.R_DISC,), _S.CLOSED),
-    #
-    (_S.I_OPEN, _I.SEND_MESSAGE): ((_A.I_SND_MESSAGE,), _S.I_OPEN),
-    (_S.I_OPEN, _I.I_RCV_MESSAGE): ((_A.PROCESS,), _S.I_OPEN),
-    (_S.I_OPEN, _I.I_RCV_DWR): ((_A.PROCESS_DWR, _A.I_SND_DWA), _S.I_OPEN),
-    (_S.I_OPEN, _I.I_RCV_DWA): ((_A.PROCESS_DWA,), _S.I_OPEN),
-    (_S.I_OPEN, _I.R_CONN_CER): ((_A.R_REJECT,), _S.I_OPEN),
-    (_S.I_OPEN, _I.STOP): ((_A.I_SND_DPR,), _S.CLOSING),
-    (_S.I_OPEN, _I.I_RCV_DPR): ((_A.I_SND_DPA,), _S.CLOSING),
-    (_S.I_OPEN, _I.I_PEER_DISC): ((_A.I_DISC,), _S.CLOSED),
-    #
-    (_S.CLOSING, _I.I_RCV_DPA): ((_A.I_DISC,), _S.CLOSED),
-    (_S.CLOSING, _I.R_RCV_DPA): ((_A.R_DISC,), _S.CLOSED),
-    (_S.CLOSING, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    (_S.CLOSING, _I.I_PEER_DISC): ((_A.I_DISC,), _S.CLOSED),
-    (_S.CLOSING, _I.R_PEER_DISC): ((_A.R_DISC,), _S.CLOSED),
-}
-"""RFC 6733 §5.6, row by row."""
-
-ADDITIONS: Final[dict[tuple[State, Input], Transition]] = {
-    # A server that stops does not wait for a connection to come up first.
-    (_S.WAIT_CONN_ACK, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
-    (_S.WAIT_I_CEA, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
-    (_S.WAIT_CONN_ACK_ELECT, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
-    (_S.WAIT_RETURNS, _I.STOP): ((_A.CLEANUP,), _S.CLOSED),
-    # The peer refused our connection while its own waits: its own it is.
-    (_S.WAIT_RETURNS, _I.I_RCV_NON_CEA): ((_A.I_DISC, _A.R_SND_CEA), _S.R_OPEN),
-    # It may send nothing on a connection whose CER was not answered.
-    (_S.WAIT_CONN_ACK_ELECT, _I.R_RCV_MESSAGE): ((_A.R_DISC,), _S.WAIT_CONN_ACK),
-    (_S.WAIT_RETURNS, _I.R_RCV_MESSAGE): ((_A.R_DISC,), _S.WAIT_I_CEA),
-    # The watchdog gave it up, or it floods us.
-    (_S.R_OPEN, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    (_S.I_OPEN, _I.TIMEOUT): ((_A.ERROR,), _S.CLOSED),
-    # Both say DPR at once, and what was under way is finished.
-    (_S.CLOSING, _I.I_RCV_DPR): ((_A.I_SND_DPA,), _S.CLOSING),
-    (_S.CLOSING, _I.R_RCV_DPR): ((_A.R_SND_DPA,), _S.CLOSING),
-    (_S.CLOSING, _I.I_RCV_DWR): ((_A.PROCESS_DWR, _A.I_SND_DWA), _S.CLOSING),
-    (_S.CLOSING, _I.R_RCV_DWR): ((_A.PROCESS_DWR, _A.R_SND_DWA), _S.CLOSING),
-    (_S.CLOSING, _I.I_RCV_MESSAGE): ((_A.PROCESS,), _S.CLOSING),
-    (_S.CLOSING, _I.R_RCV_MESSAGE): ((_A.PROCESS,), _S.CLOSING),
-    (_S.CLOSING, _I.R_CONN_CER): ((_A.R_REJECT,), _S.CLOSING),
-}
-"""Where the RFC's table has no row. Any other pair changes nothing; tests/diameter/test_peer.py lists them."""
-
-_TABLE: Final = TRANSITIONS | ADDITIONS
-_OPEN: Final = (State.R_OPEN, State.I_OPEN)
-
-
-class Reason(StrEnum):
-    """Why a connection ended, or a request of ours has no answer; a metric label."""
-
-    PEER_CLOSED = "peer_closed"
-    DPR_SENT = "dpr_sent"
-    DPR_RECEIVED = "dpr_received"
-    WATCHDOG = "watchdog"
-    FAILOVER = "failover"
-    TIMEOUT = "timeout"
-    CONNECT_FAILED = "connect_failed"
-    REFUSED = "refused"
-    ELECTION = "election"
-    PROTOCOL = "protocol"
-    TOO_LARGE = "too_large"
-    UNSENT = "unsent"
-    FLOOD = "flood"
-    STOPPED = "stopped"
-
-
-class Drop(StrEnum):
-    """Why a message is not looked at further; a metric label."""
-
-    UNKNOWN_HOP_BY_HOP = "unknown_hop_by_hop"
-    """Also an answer that came too late."""
-    OTHER_END_TO_END = "other_end_to_end"
-    """An answer with the identifier of another request's."""
-    ANSWER_BITS = "answer_bits"
-    HOP_BY_HOP_IN_USE = "hop_by_hop_in_use"
-    """A request with the identifier of one that still waits on this connection: the same again, or one that could not
-    be told from it."""
-    BASE_ANSWER = "base_answer"
-    """CEA, DWA or DPA that nobody asked for."""
-
-
-class Connect(NamedTuple):
-    """Dial the peer; then peer.connected() or peer.connect_failed()."""
-
-    peer: "Peer"
-
-
-class StartTls(NamedTuple):
-    """After what data_to_send() gives, TLS begins on this connection; what comes after goes through it."""
-
-    connection: "Connection"
-
-
-class Opened(NamedTuple):
-    peer: "Peer"
-    capabilities: Capabilities
-
-
-class Closed(NamedTuple):
-    """The peer is open no more, or a dial came to nothing."""
-
-    peer: "Peer"
-    reason: Reason
-    detail: str = ""
-
-
-class Refused(NamedTuple):
-    """An accepted connection was turned away."""
-
-    connection: "Connection"
-    origin_host: str
-    refusal: Refusal
-
-
-class Restarted(NamedTuple):
-    """The peer's Origin-State-Id grew: its sessions are gone (RFC 6733 §8.16)."""
-
-    peer: "Peer"
-    origin_state_id: int
-
-
-class Usable(NamedTuple):
-    """The watchdog trusts the peer (RFC 3539's failback), or no more (failover)."""
-
-    peer: "Peer"
-    usable: bool
-
-
-class Request(NamedTuple):
-    """To be answered by peer.send_answer(). Its grammar was checked, unless it is to be relayed."""
-
-    peer: "Peer"
-    connection: "Connection"
-    message: Message
-
-
-class Answer(NamedTuple):
-    """What came for a request of ours."""
-
-    peer: "Peer"
-    context: object
-    message: Message
-    fault: tuple[int, bytes] | None
-    """What its grammar says against it."""
-
-
-class Unanswered(NamedTuple):
-    """A request of ours that may or may not have arrived: send it elsewhere, or again, with the T bit."""
-
-    peer: "Peer"
-    context: object
-    octets: bytes
-    reason: Reason
-
-
-Event = Connect | StartTls | Opened | Closed | Refused | Restarted | Usable | Request | Answer | Unanswered
+if TYPE_CHECKING:
+    from aaa.diameter.node import Node
 
 
 class InFlight(NamedTuple):
@@ -335,6 +87,7 @@ class Connection:
         "cer",
         "closing",
         "deadline",
+        "names",
         "peer",
         "received",
         "remote_address",
@@ -344,7 +97,13 @@ class Connection:
     )
 
     def __init__(
-        self, node: "Node", peer: "Peer | None", remote_address: str, addresses: tuple[str, ...], secure: bool
+        self,
+        node: "Node",
+        peer: "Peer | None",
+        remote_address: str,
+        addresses: tuple[str, ...],
+        secure: bool,
+        names: frozenset[str] | None,
     ) -> None:
         self._node = node
         self._out: list[bytes] = []
@@ -353,6 +112,8 @@ class Connection:
         self.remote_address = remote_address
         self.addresses = addresses
         self.secure = secure
+        self.names = names
+        """Who its certificate says it is, in lower case; None: nobody asked for one."""
         self.cer: Message | None = None
         """The CER that waits for its answer."""
         self.closing = False
@@ -411,6 +172,14 @@ class Connection:
             self.close()
         return []
 
+    def distrust(self, detail: str, now: float) -> list[Event]:
+        """TLS that began after the exchange came to nothing, or to the certificate of somebody else."""
+        events: list[Event] = []
+        if self.peer is not None:
+            self.peer.fail(self, Reason.CERTIFICATE, detail, now, events)
+        self.close()
+        return events
+
     def lost(self, now: float) -> list[Event]:
         """The transport has ended, whoever ended it."""
         events: list[Event] = []
@@ -467,7 +236,7 @@ class Peer:
 
     @property
     def is_open(self) -> bool:
-        return self.state in _OPEN
+        return self.state in OPEN
 
     @property
     def connection(self) -> Connection | None:
@@ -479,7 +248,7 @@ class Peer:
     @property
     def is_usable(self) -> bool:
         """Whether requests of ours should prefer it: open, and trusted by its watchdog."""
-        return self.state in _OPEN and self.watchdog.state is WatchdogState.OKAY
+        return self.state in OPEN and self.watchdog.state is WatchdogState.OKAY
 
     @property
     def in_flight(self) -> int:
@@ -507,13 +276,18 @@ class Peer:
         return events
 
     def connected(
-        self, remote_address: str, addresses: tuple[str, ...], now: float, secure: bool = False
+        self,
+        remote_address: str,
+        addresses: tuple[str, ...],
+        now: float,
+        secure: bool = False,
+        names: frozenset[str] | None = None,
     ) -> tuple[Connection, list[Event]]:
-        """The dialled connection is up. addresses: its local ones. Raises ValueError when none was asked for."""
+        """The dialled connection is up. Arguments as of Node.accept(). Raises ValueError when none was asked for."""
         if self.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT):
             raise ValueError(f"{self.remote.origin_host} was not dialled")
         events: list[Event] = []
-        connection = self._initiator = Connection(self._node, self, remote_address, addresses, secure)
+        connection = self._initiator = Connection(self._node, self, remote_address, addresses, secure, names)
         self._step(Input.I_RCV_CONN_ACK, now, events)
         return connection, events
 
@@ -543,7 +317,7 @@ class Peer:
         self.connection_lost(connection, now, events)
 
     def next_deadline(self) -> float | None:
-        found = self.watchdog.deadline if self.state in _OPEN else None
+        found = self.watchdog.deadline if self.state in OPEN else None
         for at in (self._deadline, self._redial_at):
             if at is not None and (found is None or at < found):
                 found = at
@@ -566,7 +340,7 @@ class Peer:
             self._deadline = None
             self._ending(Reason.TIMEOUT)
             self._step(Input.TIMEOUT, now, events)
-        if self.state in _OPEN and self.watchdog.deadline is not None and now >= self.watchdog.deadline:
+        if self.state in OPEN and self.watchdog.deadline is not None and now >= self.watchdog.deadline:
             self._obey(self.watchdog.expired(now), now, events)
         if self._redial_at is not None and now >= self._redial_at:
             self._redial_at = None
@@ -624,7 +398,7 @@ class Peer:
         else:
             return
         state = self.state
-        if state in _OPEN:
+        if state in OPEN:
             if connection.unsent_octets > DIAMETER_UNSENT_BYTES_MAX:
                 self._ending(Reason.UNSENT)
                 self._step(Input.TIMEOUT, now, events)
@@ -672,7 +446,11 @@ class Peer:
             self._ending(Reason.PROTOCOL, f"its CEA deserves {fault[0]}")
             return False
         asked = self._asks_for()
-        found = agree(local, self.remote, message, connection is not None and connection.secure, asked)
+        assert connection is not None
+        if connection.names is not None and self.remote.origin_host.lower() not in connection.names:
+            self._ending(Reason.CERTIFICATE)
+            return False
+        found = agree(local, self.remote, message, connection.secure, asked)
         if isinstance(found, Refusal):
             self._ending(Reason.REFUSED, found.text)
             return False
@@ -699,7 +477,7 @@ class Peer:
         message: Message | None = None,
         offered: Capabilities | None = None,
     ) -> None:
-        found = _TABLE.get((self.state, given))
+        found = TABLE.get((self.state, given))
         if found is None:
             self._reason, self._detail = Reason.PEER_CLOSED, ""
             return
@@ -714,7 +492,7 @@ class Peer:
 
     def _entered(self, before: State, now: float, events: list[Event]) -> None:
         state = self.state
-        if state in _OPEN:
+        if state in OPEN:
             self._deadline = None
             self._reason, self._detail = Reason.PEER_CLOSED, ""
             self._redial_at = None
@@ -739,7 +517,7 @@ class Peer:
             return
         self._deadline = None
         self.capabilities = self._offered = None
-        if before in _OPEN or before is State.CLOSING:
+        if before in OPEN or before is State.CLOSING:
             orderly = before is State.CLOSING and self._reason is not Reason.TIMEOUT
             self.watchdog.connection_down(orderly)
             self._give_up_requests(self._reason, events)
@@ -824,7 +602,7 @@ class Peer:
         refusal = Refusal(ResultCode.UNABLE_TO_COMPLY, "there is a connection already")
         connection.write(self._node.cea(connection, self.remote, refusal))
         connection.close()
-        if self.state in _OPEN and not self.watchdog.pending:
+        if self.state in OPEN and not self.watchdog.pending:
             self.watchdog.pending = True
             self._send_dwr()
 
@@ -976,177 +754,3 @@ class Peer:
             return
         del self._in_flight[message.hop_by_hop]
         events.append(Answer(self, entry.context, message, self._node.check(message)))
-
-
-class Node:
-    """One Diameter identity and its peers."""
-
-    def __init__(
-        self,
-        local: Local,
-        remotes: Iterable[Remote],
-        jitter: Callable[[], float],
-        at: float,
-        numbers: Callable[[], int],
-    ) -> None:
-        """jitter: gives 0..1, evenly. at: epoch seconds of the start. numbers: gives random numbers of 32 bits.
-
-        Raises ValueError for two peers of one Origin-Host.
-        """
-        self.local = local
-        # RFC 6733 §3: the high 12 bits from the time, the low 20 bits random.
-        self._end_to_end = (int(at) & 0xFFF) << 20 | numbers() & 0xFFFFF
-        self.peers: dict[str, Peer] = {}
-        """By Origin-Host in lower case."""
-        for remote in remotes:
-            key = remote.origin_host.lower()
-            if key in self.peers:
-                raise ValueError(f"{remote.origin_host} is configured twice")
-            self.peers[key] = Peer(self, remote, jitter, numbers() & 0xFFFFFFFF)
-        self.touched: dict[Connection, None] = {}
-        self.unknown: dict[Connection, None] = {}
-        """Accepted connections that have not said who they are."""
-        self.refusals: Counter[int] = Counter()
-        self.floods = 0
-        """Connections that were not accepted because too many were waiting."""
-
-    def ready(self) -> list[Connection]:
-        """Connections that have something to send, or are to be ended; each once."""
-        found = list(self.touched)
-        self.touched.clear()
-        return found
-
-    def next_end_to_end(self) -> int:
-        """Never the same within four minutes (RFC 6733 §3)."""
-        self._end_to_end = (self._end_to_end + 1) & 0xFFFFFFFF
-        return self._end_to_end
-
-    def accept(
-        self, remote_address: str, addresses: tuple[str, ...], now: float, secure: bool = False
-    ) -> Connection | None:
-        """A transport connection came in; None: close it, too many wait for their CER.
-
-        addresses: the local ones. secure: TLS is done, and the certificate is one of a peer.
-        """
-        from_there = sum(other.remote_address == remote_address for other in self.unknown)
-        if len(self.unknown) >= DIAMETER_UNKNOWN_CONNECTIONS_MAX or from_there >= DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
-            self.floods += 1
-            return None
-        connection = Connection(self, None, remote_address, addresses, secure)
-        connection.deadline = now + DIAMETER_CER_TIMEOUT_S
-        self.unknown[connection] = None
-        return connection
-
-    def forget(self, connection: Connection) -> None:
-        self.unknown.pop(connection, None)
-
-    def identify(self, connection: Connection, message: Message, now: float, events: list[Event]) -> None:
-        """The first message of an accepted connection; anything but a CER ends it without an answer."""
-        if (
-            message.command != codes.CAPABILITIES_EXCHANGE
-            or message.application != codes.BASE
-            or not message.flags & FLAG_REQUEST
-        ):
-            connection.close()
-            return
-        refusal: Refusal | None = None
-        fault = self.check(message)
-        origin_host = identity(message, codes.ORIGIN_HOST)
-        peer = self.peers.get(origin_host)
-        found: Capabilities | Refusal | None = None
-        if message.fault == diameter.FAULT_HEADER_BITS:
-            refusal = Refusal(ResultCode.INVALID_HDR_BITS)
-        elif fault is not None:
-            refusal = Refusal(fault[0], "", fault[1])
-        elif peer is None or not _is_from(connection.remote_address, peer.remote):
-            refusal = Refusal(ResultCode.UNKNOWN_PEER, "no such peer")
-        else:
-            found = agree(self.local, peer.remote, message, connection.secure, InbandSecurity.NO_INBAND_SECURITY)
-            if isinstance(found, Refusal):
-                refusal = found
-        connection.cer = message
-        if refusal is not None:
-            self.refusals[refusal.result] += 1
-            connection.write(self.cea(connection, None, refusal))
-            connection.close()
-            events.append(Refused(connection, origin_host, refusal))
-            return
-        assert peer is not None
-        assert isinstance(found, Capabilities)
-        self.forget(connection)
-        peer.accept(connection, found, now, events)
-
-    def cea(self, connection: Connection, remote: Remote | None, refusal: Refusal | None, tls: bool = False) -> bytes:
-        """The answer to the CER of an accepted connection. remote: None for a stranger. refusal: None for yes."""
-        cer, connection.cer = connection.cer, None
-        assert cer is not None
-        result = ResultCode.SUCCESS if refusal is None else refusal.result
-        avps = [diameter.unsigned32_avp(codes.RESULT_CODE, result)]
-        avps += capability_avps(self.local, remote, connection.addresses, InbandSecurity(int(tls)))
-        if refusal is not None:
-            avps += explained(refusal)
-        return diameter.answer(cer, avps, is_protocol_error(result))
-
-    def knows(self, request: Message) -> bool:
-        """Whether there is such a command."""
-        return (request.application, request.command, True) in self.local.grammars
-
-    def check(self, message: Message) -> tuple[int, bytes] | None:
-        """What the grammar of a message has against it: a Result-Code and the content of Failed-AVP."""
-        if message.flags & FLAG_ERROR:
-            return None
-        request = bool(message.flags & FLAG_REQUEST)
-        grammar = self.local.grammars.get((message.application, message.command, request))
-        if grammar is None:
-            return None
-        if message.application == codes.BASE:
-            for code, vendor, flags, value in message.avps():
-                if flags & AVP_RESERVED:
-                    return ResultCode.INVALID_AVP_BITS, diameter.avp(code, value, vendor)
-        return grammar.check(message)
-
-
-AVP_RESERVED: Final = 0x1F
-REPEATED: Final = (
-    codes.AUTH_APPLICATION_ID,
-    codes.CC_REQUEST_TYPE,
-    codes.CC_REQUEST_NUMBER,
-    codes.AUTH_SESSION_STATE,
-)
-"""What answers of the applications require, and can only repeat."""
-
-
-def local_identity(local: Local) -> tuple[bytes, bytes]:
-    """Origin-Host and Origin-Realm."""
-    return (
-        diameter.avp(codes.ORIGIN_HOST, local.origin_host.encode()),
-        diameter.avp(codes.ORIGIN_REALM, local.origin_realm.encode()),
-    )
-
-
-def refused(local: Local, request: Message, refusal: Refusal) -> bytes:
-    """An answer that says no: an answer-message for 3xxx (RFC 6733 §7.2), else one that passes most grammars."""
-    avps = []
-    session_id = request.get(codes.SESSION_ID)
-    if session_id is not None:
-        avps.append(diameter.avp(codes.SESSION_ID, session_id))
-    error = is_protocol_error(refusal.result)
-    if not error:
-        for code in REPEATED:
-            value = request.get(code)
-            if value is not None:
-                avps.append(diameter.avp(code, value))
-    avps += local_identity(local)
-    avps.append(diameter.unsigned32_avp(codes.RESULT_CODE, refusal.result))
-    avps += explained(refusal)
-    # RFC 6733 §6.2: as they came, in their order.
-    avps += [diameter.avp(codes.PROXY_INFO, value) for value in request.get_all(codes.PROXY_INFO)]
-    return diameter.answer(request, avps, error)
-
-
-def _is_from(address: str, remote: Remote) -> bool:
-    if not remote.addresses:
-        return True
-    ip = ip_address(address)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return any(ip in network for network in remote.addresses)

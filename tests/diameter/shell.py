@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from aaa.diameter.peer import Connect, Connection, Event, Node, Request
+from aaa.diameter.events import Connect, Event, Request
+from aaa.diameter.node import Node
+from aaa.diameter.peer import Connection
 
 
 class _Transport(asyncio.Protocol):

@@ -1,7 +1,7 @@
 """A request that comes again is worked on once, and answered as often as it came."""
 
 from aaa.diameter.duplicates import REPEATS_MAX, Duplicates
-from aaa.diameter.peer import Request
+from aaa.diameter.events import Request
 from aaa.diameter.settings import Remote
 from native import diameter
 from native.diameter import Message

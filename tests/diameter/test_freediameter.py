@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from aaa.diameter.codes import DisconnectCause
-from aaa.diameter.peer import Closed, Node, Opened, Reason, Restarted, State
+from aaa.diameter.events import Closed, Opened, Reason, Restarted
+from aaa.diameter.node import Node
 from aaa.diameter.settings import Remote
+from aaa.diameter.states import State
 from native import diameter
 from native.diameter import Message
 from tests.diameter.shell import Shell

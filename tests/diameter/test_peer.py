@@ -11,29 +11,24 @@ from hypothesis import strategies as st
 
 from aaa.diameter import codes
 from aaa.diameter.codes import DisconnectCause
-from aaa.diameter.peer import (
-    ADDITIONS,
-    TRANSITIONS,
+from aaa.diameter.events import (
     Answer,
     Closed,
     Connect,
-    Connection,
     Drop,
-    Input,
-    Node,
-    NotAsked,
     Opened,
-    Peer,
     Reason,
     Refused,
     Request,
     Restarted,
     StartTls,
-    State,
     Unanswered,
     Usable,
 )
+from aaa.diameter.node import Node
+from aaa.diameter.peer import Connection, NotAsked, Peer
 from aaa.diameter.settings import Remote
+from aaa.diameter.states import ADDITIONS, TRANSITIONS, Input, State
 from aaa.diameter.watchdog import WatchdogState
 from aaa.limits import DIAMETER_CER_TIMEOUT_S, DIAMETER_MESSAGE_BYTES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
 from native import diameter
@@ -620,6 +615,34 @@ def test_a_peer_that_must_have_tls_is_not_served_without(security, secure, resul
     assert result_of(messages_of(connection)[0]) == result
 
 
+@pytest.mark.parametrize(
+    ("names", "result"), [(None, 2001), ({"client", "other"}, 2001), ({"other"}, 3010), (set(), 3010)]
+)
+def test_a_certificate_speaks_for_its_names_only(names, result):
+    server = node("server", [Remote("client", security="tls"), Remote("other")])
+    connection = accepted(server, secure=True, names=None if names is None else frozenset(names))
+    connection.receive_data(cer(), 0.0)
+    assert result_of(messages_of(connection)[0]) == result
+
+
+def test_a_dialled_peer_with_the_certificate_of_another_is_left():
+    client = node("client", [Remote("server", connect=True, security="tls")])
+    peer = client.peers["server"]
+    peer.start(0.0)
+    connection, _ = peer.connected("192.0.2.2", ("192.0.2.1",), 0.0, secure=True, names=frozenset(["other"]))
+    [closed] = connection.receive_data(CEA, 0.0)
+    assert (closed.reason, connection.closing) == (Reason.CERTIFICATE, True)
+
+
+def test_tls_in_band_that_comes_to_nothing_ends_the_connection():
+    server = node("server", [Remote("client", security="inband")], inband_tls=True)
+    connection = accepted(server)
+    connection.receive_data(cer(Inband_Security_Id=1), 0.0)
+    [closed] = connection.distrust("certificate of other", 0.0)
+    assert (closed.reason, closed.detail, connection.closing) == (Reason.CERTIFICATE, "certificate of other", True)
+    assert not server.peers["client"].is_open
+
+
 @pytest.mark.parametrize("octets", [cea(5010), cea(3010), DWR, CEA[:20].replace(b"\0\0\0\x78", b"\0\0\0\x14")])
 def test_a_cea_that_says_no_ends_the_dial(octets):
     machine = Machine(State.WAIT_I_CEA)
@@ -850,3 +873,31 @@ def test_a_peer_that_is_not_to_be_dialled_is_not():
 def test_two_peers_of_one_name_are_refused():
     with pytest.raises(ValueError, match=re.escape("Client is configured twice")):
         node("server", [Remote("client"), Remote("Client")])
+
+
+def test_a_stopping_server_says_that_it_comes_back():
+    server, connection, _ = open_server()
+    stranger = accepted(server)
+    server.stop(0.0)
+    [dpr] = messages_of(connection)
+    assert (DICTIONARY.title(dpr), dpr.get_unsigned32(codes.DISCONNECT_CAUSE)) == (
+        "Base DPR",
+        DisconnectCause.REBOOTING,
+    )
+    assert stranger.closing
+
+
+def test_a_peer_that_is_removed_is_told_and_then_a_stranger():
+    server, connection, peer = open_server()
+    server.remove("Client", 0.0)
+    [dpr] = messages_of(connection)
+    assert dpr.get_unsigned32(codes.DISCONNECT_CAUSE) == DisconnectCause.DO_NOT_WANT_TO_TALK_TO_YOU
+    connection.receive_data(DPA, 0.0)
+    assert peer.state is State.CLOSED
+    second = accepted(server)
+    second.receive_data(cer(), 0.0)
+    assert result_of(messages_of(second)[0]) == 3010
+    server.add(Remote("client"))
+    third = accepted(server)
+    third.receive_data(cer(), 0.0)
+    assert result_of(messages_of(third)[0]) == 2001

@@ -3,7 +3,7 @@
 import pytest
 
 from aaa.diameter.capabilities import Refusal
-from aaa.diameter.peer import Peer, State
+from aaa.diameter.peer import Peer
 from aaa.diameter.routing import (
     HERE,
     Destination,
@@ -18,6 +18,7 @@ from aaa.diameter.routing import (
     route_records,
 )
 from aaa.diameter.settings import Remote
+from aaa.diameter.states import State
 from aaa.diameter.watchdog import WatchdogState
 from native import diameter
 from native.diameter import Message

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from itertools import count
 
 from aaa.diameter import codes
-from aaa.diameter.peer import Connect, Connection, Event, Node, Peer
+from aaa.diameter.events import Connect, Event
+from aaa.diameter.node import Node
+from aaa.diameter.peer import Connection, Peer
 from aaa.diameter.settings import Local, Remote
 from aaa.dictionary.diameter import Dictionary, load
 from native import diameter
