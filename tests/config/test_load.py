@@ -103,8 +103,8 @@ level = "verbose"
         "aaa.toml:15: nas[2].address: missing; give a list of text",
         'aaa.toml:16: nas[2].adress: unknown key; did you mean "address"?',
         "aaa.toml:17: nas[2].secret: has a wrong type; give a text",
-        "aaa.toml:18: diameter: unknown section; known are api, log, nas, payment, policy, pool, radius, server, store, "
-        "tls, token, webhook",
+        "aaa.toml:18: diameter: unknown section; known are api, log, nas, payment, policy, pool, radius, server, "
+        "store, tls, token, webhook",
         'aaa.toml:20: log.level: "verbose" is not possible; give one of "debug", "info", "warning", "error"',
     ]
 
