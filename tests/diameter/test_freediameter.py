@@ -22,7 +22,7 @@ from aaa.diameter.states import State
 from native import diameter
 from native.diameter import Message
 from tests.diameter.shell import Shell
-from tests.diameter.wire import DICTIONARY, local
+from tests.diameter.wire import DICTIONARY, complaints, local
 
 EXTENSIONS = Path("/usr/lib/freeDiameter")
 IDENTITY = "fd.example"
@@ -162,8 +162,7 @@ async def converse(directory: Path) -> None:
         assert accepted.is_usable
         assert dialled.is_usable
 
-        complaints = [line for line in daemon.lines if "ERROR" in line or "nvalid" in line]
-        assert complaints == []
+        assert [line for line in daemon.lines if "ERROR" in line or "nvalid" in line] == []
 
         # What it does not know comes back, and finds its request by its identifier.
         request = diameter.message(
@@ -202,6 +201,9 @@ async def converse(directory: Path) -> None:
         initiator.close()
         responder.close()
         await daemon.end()
+    sent, _, fault = diameter.split(bytearray(b"".join(responder.sent + initiator.sent)), 1 << 20)
+    assert fault == 0
+    assert complaints([message.raw for message in sent], directory) == []
 
 
 @pytest.mark.skipif(shutil.which("freeDiameterd") is None, reason="freeDiameter is not installed: tests/peers.sh does")

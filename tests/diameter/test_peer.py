@@ -44,6 +44,7 @@ from tests.diameter.wire import (
     cca,
     ccr,
     cer,
+    complaints,
     messages_of,
     node,
     result_of,
@@ -858,6 +859,50 @@ def test_nothing_that_the_other_side_sends_raises(messages, opened_first, size):
 
 def cca_of(message: Message) -> bytes:
     return diameter.answer(message, [DICTIONARY.encode("Result-Code", 2001)])
+
+
+def test_tshark_finds_nothing_wrong_with_what_the_machines_send(tmp_path):
+    wire, there, _ = pair()
+    sent: list[bytes] = []
+    original = Connection.data_to_send
+
+    def kept(connection: Connection) -> bytes:
+        data = original(connection)
+        sent.append(data)
+        return data
+
+    Connection.data_to_send = kept
+    try:
+        wire.happened(wire.nodes[0], there.start(0.0))
+        wire.run()
+        wire.wait(100.0)
+        wire.happened(wire.nodes[0], there.stop(DisconnectCause.BUSY, 100.0))
+        wire.run()
+        for octets in (cer("stranger"), cer(applications=[S6A]), cer(Vendor_Id=None), cer(Inband_Security_Id=1)):
+            connection = accepted(wire.nodes[1])
+            connection.receive_data(octets, 0.0)
+            connection.data_to_send()
+        _, connection, _ = open_server()
+        for octets in (
+            broken(ccr(), 5, 0, 1, 0x13),  # STR, which Gx has not
+            broken(ccr(), 8, *S6A.to_bytes(4, "big")),
+            diameter.message(REQUEST, 272, GX, 1, 1, [DICTIONARY.encode("Session-Id", "s")]),
+            cer(),
+            short_avp(),
+        ):
+            connection.receive_data(octets, 0.0)
+            connection.data_to_send()
+    finally:
+        Connection.data_to_send = original
+    messages, _, fault = diameter.split(bytearray(b"".join(sent)), 1 << 20)
+    assert fault == 0
+    titles = {DICTIONARY.title(message) for message in messages}
+    assert {f"Base {short}" for short in ("CER", "CEA", "DWR", "DWA", "DPR", "DPA")} <= titles
+    assert len(messages) >= 17
+    found = complaints([message.raw for message in messages], tmp_path)
+    # An example of a missing identity has the least length there is, and that is none (RFC 6733 §7.5).
+    assert [line for line in found if "Data is empty" not in line] == []
+    assert len(found) <= 2
 
 
 # Illegal local calls raise and change nothing

@@ -1,7 +1,10 @@
 """Two nodes and a pretend wire between them."""
 
+import struct
+import subprocess
 from collections.abc import Iterable
 from itertools import count
+from pathlib import Path
 
 from aaa.diameter import codes
 from aaa.diameter.events import Connect, Event
@@ -83,6 +86,26 @@ def cca(request: Message, result: int = 2001) -> bytes:
         ("CC-Request-Number", 0),
     ]
     return diameter.answer(request, DICTIONARY.encode_all(pairs))
+
+
+def complaints(messages: Iterable[bytes], directory: Path) -> list[str]:
+    """What tshark has against these messages: expert items, each with the message it is about."""
+    octets = list(messages)
+    # Link type 147 is the user's: tshark is told that Diameter stands in it without TCP below.
+    capture = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 147)
+    capture += b"".join(struct.pack("<IIII", 0, 0, len(one), len(one)) + one for one in octets)
+    (directory / "sent.pcap").write_bytes(capture)
+    link = 'uat:user_dlts:"User 0 (DLT=147)","diameter","0","","0",""'
+    command = ["tshark", "-r", str(directory / "sent.pcap"), "-o", link, "-T", "fields"]
+    command += ["-e", "diameter.cmd.code", "-e", "_ws.expert.message"]
+    text = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout
+    found = []
+    for message, line in zip(octets, text.splitlines(), strict=True):
+        code, _, complaint = line.partition("\t")
+        assert code, line
+        if complaint:
+            found.append(f"{DICTIONARY.title(Message.parse(message))}: {complaint}")
+    return found
 
 
 class Wire:
