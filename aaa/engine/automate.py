@@ -57,8 +57,13 @@ class Automator:
         """How often each automation has run since the start; a metric."""
         self.deeds: dict[tuple[str, int], Timer] = {}
         """What was done for a service, of automations that do not run for every event."""
-        for timer in store.timers.values():
-            if timer.key.startswith(DONE):
+        for timer in list(store.timers.values()):
+            if not timer.key.startswith(DONE):
+                continue
+            if timer.service_no and store.services_by_no.get(timer.service_no) is None:
+                # Its service was deleted, and a number never comes back.
+                store.delete_timer(timer.id)
+            else:
                 self.deeds[timer.automation, timer.service_no] = timer
 
     def run(self, at: float) -> bool:

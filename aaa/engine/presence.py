@@ -53,11 +53,15 @@ class Presence:
         self.store.emit("session.started", str(session.id), at, data, service, session.nas.operator)
         if service is None:
             return
-        if mark and session.decision is None:
+        # Without a mark and anything from before, nothing is known, and nothing has changed since.
+        first = not mark and session.desired is None
+        if mark < 0 and session.decision is None:
+            # Its Start was lost: all that is known is whether its Accept carried what is decided now.
+            first = self.decisions.of_session(session, at).id & DECISION_MARK == -mark
+        elif mark and session.decision is None:
             desired = self.decisions.of_session(session, at)
             session.decision = desired if desired.id & DECISION_MARK == mark else self.decisions.marked.get(mark)
-        # Without a mark and anything from before, nothing is known, and nothing has changed since.
-        self.enforcer.note_opened(session, at, not mark and session.desired is None)
+        self.enforcer.note_opened(session, at, first)
         self.tell_siblings(service, 1)
 
     def end(self, session: SessionRecord, at: float) -> None:

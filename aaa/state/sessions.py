@@ -283,8 +283,8 @@ def open_session(store: Store, record: AccountingRecord) -> SessionRecord:
     if not is_past:
         supersede(store, session, record)
     store.opened.append(session)
-    # Only the first report's Class tells what the NAS runs it under: there may have been changes since.
-    store.begun.append((session, record.token_decision if record.status == START else 0))
+    # A Start's Class tells what the NAS runs it under; with a later report there may have been changes since.
+    store.begun.append((session, record.token_decision if record.status == START else -record.token_decision))
     store.touch_session(session, WHOLE)
     return session
 

@@ -160,7 +160,7 @@ class Store:
         self.ended: list[SessionRecord] = []
         self.begun: list[tuple[SessionRecord, int]] = []
         """Of the opened ones those that are new or live again, with the mark of the decision that the Accept carried
-        (DecisionRecord.id & DECISION_MARK); 0: unknown."""
+        (DecisionRecord.id & DECISION_MARK), negative where that was not told by a Start; 0: unknown."""
         self.closing: deque[tuple[NasRecord, float, float, list[SessionRecord]]] = deque()
         """Restarts of NASes whose sessions are still to be closed: NAS, event time, arrival, sessions to look at."""
 

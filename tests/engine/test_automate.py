@@ -240,6 +240,24 @@ def test_a_delayed_automation_of_a_deleted_service_is_dropped() -> None:
 # Loops
 
 
+def test_what_was_done_for_a_deleted_service_is_forgotten_at_the_next_start() -> None:
+    policy = """
+[[automation]]
+name = "welcome"
+on = "service.created"
+once = "ever"
+do = { notify = { template = "welcome" } }
+"""
+    it = Field(policy=compile_texts({"test.toml": policy}))
+    it.service()
+    it.settle()
+    assert len(it.store.timers) == 1
+    it.delete("service", "alice")
+    it.settle()
+    it = it.restart().restart()
+    assert not it.store.timers
+
+
 def test_automations_that_lead_to_one_another_end_and_are_told() -> None:
     it = field("""
 [[automation]]

@@ -9,7 +9,7 @@ from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, ENFORCE_STOP_GRACE_S
 from aaa.model.accounting import Status
 from aaa.model.enforcement import Reply
 from aaa.model.events import SERVER, Cause
-from aaa.model.records import ACTIVE, ENDED, SessionRecord
+from aaa.model.records import ACTIVE, DECISION_MARK, ENDED, SessionRecord
 from aaa.state.schema import Row
 from aaa.state.sessions import end_session
 from tests.engine.far_end import ACK, TIMEOUT, Field, nak
@@ -819,6 +819,20 @@ def test_a_session_of_a_deleted_service_that_outlives_its_disconnect_is_disconne
     it.report(Status.INTERIM, at=60.0, session_time_s=60, token_session=session.token)
     it.settle(60)
     assert it.far.actions == ["disconnect"]
+
+
+@pytest.mark.parametrize(("state", "actions"), [("active", []), ("suspended", ["disconnect"])])
+def test_a_change_between_accept_and_a_start_that_is_lost_is_made_up_for(state: str, actions: list[str]) -> None:
+    it = field()
+    outcome = it.login()
+    assert outcome.decision is not None
+    it.state(state)
+    it.settle()
+    mark = outcome.decision.id & DECISION_MARK
+    token = {"token_session": outcome.session_id, "token_service": it.store.services["alice"].no}
+    it.report(Status.INTERIM, at=60.0, session_time_s=60, token_decision=mark, **token)
+    it.settle(60)
+    assert it.far.actions == actions
 
 
 @pytest.mark.parametrize("plan", [PLAN, {**PLAN, "simultaneous_use": 1}])
