@@ -31,11 +31,9 @@ if TYPE_CHECKING:
 
 POSTURE_WINDOW_S = 30 * 86_400.0
 """How far back `nas message-authenticator` looks for requests that would break."""
-OWNED = (
-    "EXISTS (SELECT 1 FROM service v JOIN subscriber o ON o.no = v.subscriber WHERE v.no = s.service"
-    " AND coalesce(json_extract(o.body, '$.operator'), 'default') = ?)"
-)
-"""Of a row of session_history: its service is an operator's."""
+OWNER = "coalesce(json_extract(s.facts, '$.former'), json_extract(s.facts, '$.owner'))"
+OWNED = f"json_extract({OWNER}, '$[2]') = ?"
+"""Of a row of session_history: its service is, or was, an operator's."""
 Method = Callable[[Actor, Any], Answer | Awaitable[Answer]]
 TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (
     admin_sync.methods,
@@ -264,7 +262,7 @@ class Admin:
             conditions.append(OWNED)
             values.append(actor.operator)
         query = (
-            "SELECT a.address, a.from_at, a.until_at, s.id, s.service, s.nas, s.facts FROM address_history a"
+            f"SELECT a.address, a.from_at, a.until_at, s.id, {OWNER}, s.nas, s.facts FROM address_history a"
             f" JOIN session_history s ON s.id = a.session WHERE {' AND '.join(conditions)}"
             " ORDER BY a.from_at LIMIT 1000"
         )
@@ -274,15 +272,12 @@ class Admin:
             aiosqlite.connect(f"file:{self._server.prepared.config.store.path}?mode=ro", uri=True) as db,
             db.execute(query, values) as cursor,
         ):
-            async for address, from_at, until_at, session_id, service_no, nas_no, facts in cursor:
-                owner = self._store.services_by_no.get(service_no)
-                if actor.operator is not None and (owner is None or owner.subscriber.body.operator != actor.operator):
-                    continue
+            async for address, from_at, until_at, session_id, owner, nas_no, facts in cursor:
                 calling = msgspec.json.decode(facts).get("calling_station")
                 found.append(
                     {
                         "address": views.address_text(address),
-                        "service_id": None if owner is None else owner.body.id,
+                        "service_id": None if owner is None else msgspec.json.decode(owner)[0],
                         "session_id": str(session_id),
                         "nas": nases.get(nas_no),
                         "mac": None if calling is None else views.printable(bytes.fromhex(calling)),

@@ -9,7 +9,7 @@ import msgspec
 from aaa.credential.verifier import Verifier
 from aaa.model.enforcement import Action, Enforcement, Reply
 from aaa.model.events import SERVER, Cause
-from aaa.model.records import NEVER, Account, ServiceRecord, SessionRecord
+from aaa.model.records import ENDED, NEVER, Account, ServiceRecord, SessionRecord
 from aaa.state.seal import Sealer
 
 
@@ -63,6 +63,10 @@ def session_facts(session: SessionRecord) -> str:
         facts["converged_at"] = session.converged_at
     if session.former is not None:
         facts["former"] = session.former
+    elif session.state == ENDED and session.service is not None:
+        # The history outlives the service: whose an address was is to be told after it, too.
+        service = session.service
+        facts["owner"] = (service.body.id, service.subscriber.body.id, service.subscriber.body.operator)
     if 0.0 < session.ends_at < NEVER:
         facts["ends_at"] = session.ends_at
     if session.base_input or session.base_output:

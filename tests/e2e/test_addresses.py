@@ -1,5 +1,9 @@
 """Addresses a login gets: its own, or leases of the server's pools, sticky, freed at Stop, kept over a restart."""
 
+import json
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.e2e.peers import nas
@@ -153,3 +157,21 @@ def test_leased_pool_shrinks_and_grows_by_reload(start, connect):
     assert "pool" in server.reload()["changed"]
     assert one.ask(one.pap(users[4], f"pw-{users[4]}")).get(FRAMED_IP) == bytes((100, 64, 9, 5))
     assert [one.ask(one.pap(user, f"pw-{user}")).get(FRAMED_IP) for user in users[:4]] == kept
+
+
+def test_who_had_an_address_is_told_after_the_service_is_gone(start):
+    """A session of last month, in the history, of a service that billing has deleted since."""
+    server = start()
+    server.service("gone")
+    server.api("DELETE", "/v1/services/gone?revision=2")
+    server.stop()
+    with closing(sqlite3.connect(server.directory / "data" / "aaa.db")) as db, db:
+        (nas,) = db.execute("SELECT coalesce(max(no), 0) + 1 FROM nas").fetchone()
+        db.execute("INSERT INTO nas VALUES (?, ?)", (nas, '{"name": "local", "client": "local"}'))
+        facts = json.dumps({"owner": ["gone", "gone", "default"]})
+        row = (nas, facts)
+        db.execute("INSERT INTO session_history VALUES (7, 3, ?, x'61', x'62', ?, 100, 200, 1, 100, 0, 0)", row)
+        db.execute("INSERT INTO address_history VALUES (x'c0000209', 100, 7, 200)")
+    server.start()
+    (lease,) = server.api("GET", "/v1/leases?address=192.0.2.9&at=150")["items"]
+    assert (lease["service_id"], lease["session_id"]) == ("gone", "7")

@@ -216,6 +216,8 @@ def test_ended_session_moves_to_the_history_with_every_address_it_had():
     assert row == (session.id, AT, AT + 600, 10, 20)
     rows = world.db.execute("SELECT address, from_at, until_at FROM address_history ORDER BY address").fetchall()
     assert rows == [(IP, AT, AT + 600), (PREFIX, AT, AT + 600)]
+    (owner,) = world.db.execute("SELECT json_extract(facts, '$.owner[0]') FROM session_history").fetchone()
+    assert owner == session.service.body.id
     again = world.restart()
     assert again.store.sessions == {}
     assert again.store.session_ids.next(0.0) > session.id
