@@ -283,11 +283,14 @@ class Peer:
         secure: bool = False,
         names: frozenset[str] | None = None,
     ) -> tuple[Connection, list[Event]]:
-        """The dialled connection is up. Arguments as of Node.accept(). Raises ValueError when none was asked for."""
-        if self.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT):
-            raise ValueError(f"{self.remote.origin_host} was not dialled")
+        """The dialled connection is up. Arguments as of Node.accept(). One that nobody waits for any more, because the
+        peer was stopped or took too long, is closing at once."""
         events: list[Event] = []
-        connection = self._initiator = Connection(self._node, self, remote_address, addresses, secure, names)
+        connection = Connection(self._node, self, remote_address, addresses, secure, names)
+        if self.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT):
+            connection.close()
+            return connection, events
+        self._initiator = connection
         self._step(Input.I_RCV_CONN_ACK, now, events)
         return connection, events
 

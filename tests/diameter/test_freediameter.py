@@ -95,7 +95,7 @@ class Daemon:
         await self._reader
 
 
-async def start(directory: Path, port: int, dials: int) -> Daemon:
+async def start(directory: Path, port: int, dials: dict[str, int]) -> Daemon:
     write_certificate(directory)
     (directory / "acl.conf").write_text("ALLOW_IPSEC initiator.example\n")
     (directory / "fd.conf").write_text(
@@ -105,8 +105,11 @@ Port = {port}; SecPort = 0; No_SCTP; No_IPv6;
 TcTimer = 5; TwTimer = 30;
 TLS_Cred = "{directory}/cert.pem", "{directory}/key.pem"; TLS_CA = "{directory}/cert.pem";
 LoadExtension = "{EXTENSIONS}/acl_wl.fdx" : "{directory}/acl.conf";
-ConnectPeer = "responder.example" {{ No_TLS; ConnectTo = "127.0.0.1"; Port = {dials}; TwTimer = 6; TcTimer = 5; }};
 """
+        + "".join(
+            f'ConnectPeer = "{name}" {{ No_TLS; ConnectTo = "127.0.0.1"; Port = {to}; TwTimer = 6; TcTimer = 5; }};\n'
+            for name, to in dials.items()
+        )
     )
     program = shutil.which("freeDiameterd") or "/usr/bin/freeDiameterd"
     process = await asyncio.create_subprocess_exec(
@@ -139,16 +142,24 @@ async def converse(directory: Path) -> None:
     # Jitter at its least: a watchdog after four seconds.
     initiator = Shell(make("initiator.example", Remote(IDENTITY, connect=True, watchdog_s=6.0, reconnect_s=0.2), 0.0))
     initiator.dial_port = port
-    daemon = await start(directory, port, await responder.listen())
+    # Both dial: whichever connection stands in the end, there is one.
+    both = Shell(make("both.example", Remote(IDENTITY, connect=True, watchdog_s=60.0, reconnect_s=0.1), 0.5))
+    both.dial_port = port
+    crossed = both.node.peers[IDENTITY]
+    dials = {"responder.example": await responder.listen(), "both.example": await both.listen()}
+    daemon = await start(directory, port, dials)
     accepted, dialled = responder.node.peers[IDENTITY], initiator.node.peers[IDENTITY]
     try:
         initiator.settle(dialled.start(initiator.now()))
+        both.settle(crossed.start(both.now()))
 
         # Capabilities: both sides say open.
         await responder.until(lambda: accepted.is_open, 10)
         await initiator.until(lambda: dialled.is_open, 10)
         await daemon.until("STATE_OPEN", "responder.example", timeout_s=5)
         await daemon.until("STATE_OPEN", "initiator.example", timeout_s=5)
+        await both.until(lambda: crossed.is_open, 10)
+        await daemon.until("STATE_OPEN", "both.example", timeout_s=5)
         assert (accepted.state, dialled.state) == (State.R_OPEN, State.I_OPEN)
         assert accepted.capabilities.product_name == "freeDiameter"
         assert accepted.capabilities.relay
@@ -179,6 +190,10 @@ async def converse(directory: Path) -> None:
         assert (answer.context, answer.message.get_unsigned32(268)) == ("mine", 3002)
         assert answer.message.flags & diameter.FLAG_ERROR
 
+        assert crossed.is_usable
+        assert len(of(both, Opened)) == 1
+        assert list(both.transports) == [crossed.connection]
+
         # We leave in good order.
         responder.settle(accepted.stop(DisconnectCause.REBOOTING, responder.now()))
         await responder.until(lambda: accepted.state is State.CLOSED, 5)
@@ -198,10 +213,10 @@ async def converse(directory: Path) -> None:
         assert not accepted.refusals
         assert not dialled.refusals
     finally:
-        initiator.close()
-        responder.close()
+        for shell in (initiator, responder, both):
+            shell.close()
         await daemon.end()
-    sent, _, fault = diameter.split(bytearray(b"".join(responder.sent + initiator.sent)), 1 << 20)
+    sent, _, fault = diameter.split(bytearray(b"".join(responder.sent + initiator.sent + both.sent)), 1 << 20)
     assert fault == 0
     assert complaints([message.raw for message in sent], directory) == []
 

@@ -1,5 +1,6 @@
 """The peer machine: RFC 6733 §5.6's table, pair by pair; the exchanges between two of them; what others do wrong."""
 
+import random
 import re
 import struct
 from collections.abc import Callable
@@ -174,8 +175,9 @@ class Machine:
             case Input.R_CONN_CER:
                 accepted(self.node).receive_data(cer("server"), 0.0)
             case Input.I_RCV_CONN_ACK:
-                with pytest.raises(ValueError, match="not dialled") if self.cannot_connect() else nothing():
-                    self.dials()
+                late = self.peer.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT)
+                made, _ = self.peer.connected("192.0.2.2", ("192.0.2.1",), 0.0)
+                assert made.closing == late
             case Input.I_RCV_CONN_NACK:
                 self.peer.connect_failed("refused", 0.0)
             case Input.TIMEOUT:
@@ -195,14 +197,6 @@ class Machine:
             case _:
                 return False
         return True
-
-    def cannot_connect(self) -> bool:
-        return self.peer.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT)
-
-
-class nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 UNMOVED = """
@@ -859,6 +853,64 @@ def test_nothing_that_the_other_side_sends_raises(messages, opened_first, size):
 
 def cca_of(message: Message) -> bytes:
     return diameter.answer(message, [DICTIONARY.encode("Result-Code", 2001)])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happens_in_whatever_order_the_machine_stays_sound(seed):
+    """Invariant: open means one connection that is not closing, under a watchdog; closed means that nothing is left;
+    anything between has a deadline."""
+    chance = random.Random(seed)
+    seeds = [cer(), cer("server"), ccr(), DWR, DPR, CEA, DWA, DPA, short_avp(), cea(5010)]
+    for _ in range(300):
+        machine = Machine(chance.choice(list(State)))
+        peer, now = machine.peer, 0.0
+        for _ in range(chance.randrange(1, 12)):
+            ends = [end for end in (machine.initiator, machine.responder) if end is not None]
+            events = []
+            match chance.choices(("data", "time", "lost", "send", "stop", "start", "nack", "ack", "accept"), WEIGHTS)[
+                0
+            ]:
+                case "data" if ends:
+                    octets = bytearray(chance.choice(seeds))
+                    for _ in range(chance.choice((0, 0, 1, 2, 4))):
+                        octets[chance.randrange(len(octets))] = chance.randrange(256)
+                    end = chance.choice(ends)
+                    events = end.receive_data(bytes(octets[: chance.choice((len(octets), len(octets), 30))]), now)
+                case "time":
+                    now = max(now, peer.next_deadline() or now)
+                    events = peer.handle_deadline(now)
+                case "lost" if ends:
+                    chance.choice(ends).lost(now)
+                case "send":
+                    assert peer.send_request(ccr(), None, now) == peer.is_open
+                case "stop":
+                    peer.stop(DisconnectCause.BUSY, now)
+                case "start":
+                    peer.start(now)
+                case "nack":
+                    peer.connect_failed("", now)
+                case "ack":
+                    machine.initiator, _ = peer.connected("192.0.2.2", ("192.0.2.1",), now)
+                case "accept":
+                    machine.responder = machine.node.accept("192.0.2.1", ("192.0.2.2",), now)
+                    if machine.responder is not None:
+                        machine.responder.receive_data(cer("server"), now)
+            for event in events:
+                if isinstance(event, Request):
+                    peer.send_answer(event, cca_of(event.message))
+            if peer.is_open:
+                assert not peer.connection.closing
+                assert peer.capabilities is not None
+                assert peer.watchdog.deadline is not None
+            else:
+                assert peer.connection is None
+            if peer.state is State.CLOSED:
+                assert (peer.in_flight, peer.capabilities) == (0, None)
+            else:
+                assert peer.next_deadline() is not None
+
+
+WEIGHTS = (70, 10, 5, 5, 3, 3, 2, 4, 4)
 
 
 def test_tshark_finds_nothing_wrong_with_what_the_machines_send(tmp_path):
