@@ -24,7 +24,7 @@ class Reason(StrEnum):
     CERTIFICATE = "certificate"
     ELECTION = "election"
     PROTOCOL = "protocol"
-    TOO_LARGE = "too_large"
+    MESSAGE_LENGTH = "message_length"
     UNSENT = "unsent"
     FLOOD = "flood"
     STOPPED = "stopped"

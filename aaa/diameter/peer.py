@@ -151,7 +151,7 @@ class Connection:
             result = ResultCode.UNSUPPORTED_VERSION if version else ResultCode.INVALID_MESSAGE_LENGTH
             self.write(refused(self._node.local, header, Refusal(result)))
         self.received.clear()
-        reason = Reason.PROTOCOL if fault == diameter.FAULT_VERSION else Reason.TOO_LARGE
+        reason = Reason.PROTOCOL if fault == diameter.FAULT_VERSION else Reason.MESSAGE_LENGTH
         if self.peer is not None:
             self.peer.fail(self, reason, diameter.FAULTS[fault], now, events)
         self.close()
