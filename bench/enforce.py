@@ -34,6 +34,7 @@ NASES = 10
 IN_FLIGHT = 200  # requests of one NAS at a time; below its 256 identifiers
 ACCESS_REQUEST, ACCESS_ACCEPT, ACCOUNTING_REQUEST, COA_REQUEST, COA_ACK = 1, 2, 4, 43, 44
 USER_NAME, USER_PASSWORD, CLASS, STATUS_TYPE, ACCT_SESSION_ID = 1, 2, 25, 40, 44
+IDLE_S = 1.0  # seconds; a server may close a connection that was idle for longer
 MASS = 10_000
 COA_RATE = 200  # exchanges per second and NAS
 LOGIN_RATE = 500  # logins/s beside the mass change
@@ -136,13 +137,17 @@ class Api:
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self.used_at = 0.0
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's JSON. Raises ServerFailed for a refusal."""
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        if time.monotonic() - self.used_at > IDLE_S:
+            self.connection.close()
         self.connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = self.connection.getresponse()
         text = response.read()
+        self.used_at = time.monotonic()
         if response.status >= 400:
             raise ServerFailed(f"{method} {path}: {response.status} {text[:500]!r}")
         return json.loads(text)
@@ -204,7 +209,7 @@ def mass_change(api: Api, far: FarEnd, server: Ours, users: Sequence[int]) -> di
     command = [sys.executable, "-m", "bench.enforce", "--logins", str(server.auth_port), str(expected + 2)]
     load = subprocess.Popen(command, stdout=subprocess.PIPE)
     time.sleep(1)
-    cpu, began = cpu_seconds(server.pids), time.monotonic()
+    before, began = [cpu_seconds([pid]) for pid in server.pids], time.monotonic()
     api.ask("PUT", "/v1/plans/mass", plan)
     wanted = rate_text(80_000_000, 40_000_000)
     while far.packets[wanted] < len(users):
@@ -212,18 +217,29 @@ def mass_change(api: Api, far: FarEnd, server: Ours, users: Sequence[int]) -> di
         if time.monotonic() - began > expected * 3 + 10:
             raise ServerFailed(f"only {far.packets[wanted]} of {len(users)} sessions were re-rated")
     took = time.monotonic() - began
-    cpu = cpu_seconds(server.pids) - cpu
+    cpu = [cpu_seconds([pid]) - used for pid, used in zip(server.pids, before, strict=True)]
     logins = json.loads(load.communicate()[0])
     return {
         "sessions": len(users),
         "seconds": round(took, 2),
         "at the NASes' rate it takes": round(expected, 2),
-        "server CPU-us per session, logins included": round(cpu / len(users) * 1e6, 1),
+        "CPU-us per session, logins included, each process": [round(used / len(users) * 1e6, 1) for used in cpu],
         "login beside it, ms": logins,
         "preview, s": round(preview_s, 2),
         "preview said": preview["summary"],
         "and it was so": predicted(preview) == dict(far.packets),
     }
+
+
+def whole_preview(api: Api, sessions: int) -> dict[str, Any]:
+    """A policy that changes every live session."""
+    rule = "[[rule]]\nname = \"double\"\nwhen = \"plan.kind == 'internet'\"\nthen = { rate_factor = 2 }\n"
+    began = time.monotonic()
+    preview = api.ask("POST", "/v1/policy/preview", {"files": {"double.toml": rule}})
+    took = time.monotonic() - began
+    if preview["summary"]["sessions"] != sessions:
+        raise ServerFailed(f"the preview looked at {preview['summary']['sessions']} of {sessions} sessions")
+    return {"seconds": round(took, 2), "said": preview["summary"]}
 
 
 def predicted(preview: dict[str, Any]) -> dict[str, int]:
@@ -309,6 +325,7 @@ def main() -> int:
             results = {"single": single_changes(api, far, range(1, arguments.changes + 1))}
             first = arguments.sessions - mass + 1
             results["mass"] = mass_change(api, far, server, range(first, arguments.sessions + 1))
+            results["preview of a policy over all"] = whole_preview(api, arguments.sessions)
             results["packets that were no CoA of ours"] = {"count": far.wrong}
     except ServerFailed as error:
         print(f"bench: {error}", file=sys.stderr)
