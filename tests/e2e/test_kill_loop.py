@@ -18,6 +18,7 @@ import pytest
 
 from native.radius import Packet, Secret, attribute
 from tests.e2e.peers import SECRET, TOKEN, RunningServer, free_port, nas
+from tests.state.test_kill import children
 
 ROUNDS = int(os.environ.get("AAA_KILL_ROUNDS", "5"))
 SESSIONS = 24
@@ -163,12 +164,14 @@ def test_killed_server_forgets_no_change_and_skips_no_event(tmp_path, receiver):
         open_sessions(server, bng)
         billing = Billing(server)
         billing.start()
+        orphans: list[int] = []
         for _ in range(ROUNDS):
             done = billing.done
             while billing.done < done + SESSIONS:
                 time.sleep(0.005)
             time.sleep(random.random() * 0.2)  # where in the work the kill falls is left to chance
             assert server.process is not None
+            orphans += children(server.pid).values()
             server.process.kill()
             server.process.wait()
             server.start()
@@ -190,6 +193,7 @@ def test_killed_server_forgets_no_change_and_skips_no_event(tmp_path, receiver):
         for event in Receiver.taken:
             if event["seq"] in by_number:
                 assert event == by_number[event["seq"]]
+        server.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in orphans))
         audit = server.api("GET", "/v1/audit/verify")
         assert audit["whole"], audit
     finally:
