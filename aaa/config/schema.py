@@ -18,6 +18,7 @@ DURATION = {"unit": "duration"}
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Share = Annotated[float, Meta(ge=0, le=0.5)]
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
+ApplicationName = Literal["gx", "gy", "s6a", "sy"]
 
 _DAY = 86_400.0
 
@@ -176,6 +177,134 @@ class Nas(Struct, frozen=True, forbid_unknown_fields=True):
     """`ignore` where its clock is wrong: the moment of arrival counts, and CoA carries no Event-Timestamp."""
     options: dict[str, str | int | float | bool] = {}
     """Settings of its family, such as the names of its pools, lists and profiles; see docs/nas-families.md."""
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True):
+    """A further Diameter identity of this server, with listeners and applications of its own."""
+
+    origin_host: Name
+    """Origin-Host: a full domain name that peers have configured."""
+    origin_realm: Name | None = None
+    """Origin-Realm; absent: that of `[diameter]`."""
+    listen: tuple[str, ...] = ()
+    """Addresses to bind; empty: those of `[diameter]`, on this identity's ports."""
+    port: Port = 0
+    """TCP (and SCTP) port; 0: none."""
+    tls_port: Port = 0
+    """TLS port; 0: none."""
+    applications: tuple[ApplicationName, ...] = ("gx", "gy", "s6a", "sy")
+    """What it serves, and advertises."""
+
+
+class Diameter(Struct, frozen=True, forbid_unknown_fields=True):
+    """The Diameter node: identity, listeners, and what is granted to PCEFs, MMEs and PCRFs."""
+
+    listen: tuple[str, ...] = ()
+    """Addresses to bind; empty: no Diameter listener. Peers with `connect` are dialled all the same."""
+    port: Port = 3868
+    """TCP port, and SCTP's where the kernel has it; 0: none."""
+    tls_port: Port = 0
+    """Port on which TLS begins at once, with the certificate of `[tls]`: 5868 by registration; 0: none."""
+    sctp: Literal["auto", "on", "off"] = "auto"
+    """Listen on SCTP too: `auto` where the kernel has it, `on` refuses to start without."""
+    origin_host: str = ""
+    """Origin-Host of this server; needed with `listen` and `[[peer]]`."""
+    origin_realm: str = ""
+    """Origin-Realm of this server; absent: `origin_host` behind its first dot."""
+    applications: tuple[ApplicationName, ...] = ("gx", "gy", "s6a", "sy")
+    """What is served, and advertised."""
+    relay: bool = False
+    """Relay requests of other realms, IMSI ranges and applications by `[[route]]`; advertised as such."""
+    inband_tls: bool = False
+    """Offer TLS after the capabilities exchange to peers that ask for it (RFC 3588's way)."""
+    identity: tuple[Identity, ...] = ()
+    """Further identities, as `[[diameter.identity]]`."""
+    adopt: bool = True
+    """Take over a Gx or Gy session that is not known here and names its IMSI; else it is answered 5002."""
+    roaming_plmns: tuple[str, ...] = ()
+    """PLMNs (MCC and MNC) from which subscribers may attach; empty: any. A policy rule on `session.plmn` is finer."""
+    quota_slice: Annotated[int, Meta(ge=10_000, le=1 << 50)] = 100_000_000
+    """Octets that Gy and usage monitoring grant at a time, at most."""
+    quota_slice_min: Annotated[int, Meta(ge=1_000, le=1 << 50)] = 1_000_000
+    """Where less than two slices are left, parallel sessions share it in portions not below this."""
+    validity: Annotated[float, duration(10, 7 * _DAY)] = 3600.0
+    """Validity-Time of a Gy grant: unused quota is asked for again after it."""
+    quota_holding: Annotated[float, duration(0, 7 * _DAY)] = 600.0
+    """Quota-Holding-Time: an idle service gives its grant back after it; 0: never."""
+    quota_threshold: Share = 0.2
+    """Share of a grant at which the next one is asked for (Volume-Quota-Threshold)."""
+    final_unit_action: Literal["terminate", "redirect", "restrict"] = "terminate"
+    """What the gateway does when the last grant is used up."""
+    redirect_url: str = ""
+    """Where `redirect` leads: the portal's top-up page."""
+    restrict_filter: str = ""
+    """Filter-Id of `restrict`: a filter that the gateway has."""
+    periodic_tau: Annotated[float, duration(0, 31 * _DAY)] = 720.0
+    """Subscribed-Periodic-RAU-TAU-Timer, whole seconds."""
+
+
+class Peer(Struct, frozen=True, forbid_unknown_fields=True):
+    """A Diameter peer; nobody else is talked to."""
+
+    origin_host: Name
+    """Its Origin-Host; "*" stands for any host of `origin_realm`, each learned when it connects."""
+    origin_realm: str = ""
+    """Its realm; absent: `origin_host` behind its first dot."""
+    address: tuple[str, ...] = ()
+    """Addresses or prefixes that it may connect from; empty: any that it may."""
+    identity: str = ""
+    """Origin-Host of ours that it talks to; absent: that of `[diameter]`."""
+    connect: str = ""
+    """Dial it at "host:port"; absent: it dials us."""
+    transport: Literal["tcp", "sctp"] = "tcp"
+    """How it is dialled."""
+    security: Literal["none", "tls", "inband"] = "none"
+    """What its connection must have: nothing, TLS from the first octet, or TLS after the capabilities exchange."""
+    ca: str | None = None
+    """PEM file of authorities that its certificate must come from; absent: `tls.client_ca`."""
+    family: Literal["generic", "open5gs"] = "generic"
+    """What it understands beyond, or short of, the standard: docs/diameter.md."""
+    operator: Name | None = None
+    """MVNO or brand: it may ask for SIMs of this operator only; absent: all."""
+    applications: tuple[ApplicationName, ...] = ()
+    """What it may use; empty: all that is served."""
+    commands: tuple[str, ...] = ()
+    """Requests that it may send, by short name such as "AIR"; empty: all of its applications."""
+    imsis: tuple[str, ...] = ()
+    """IMSIs, by their first digits, that it may ask about; empty: all."""
+    plmns: tuple[str, ...] = ()
+    """Visited-PLMN-Ids that it may name, as MCC and MNC; empty: all."""
+    denied_avps: tuple[str, ...] = ()
+    """AVPs, by name, that it may not send: such a request is answered 5008."""
+    rate_limit: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    """Requests per second; more is answered 3004. 0: no limit."""
+    requests_max: Annotated[int, Meta(ge=1, le=65_536)] = 4_096
+    """Its requests in work, and ours in flight."""
+    watchdog: Annotated[float, duration(6, 3600)] = 30.0
+    """Tw: silence after which it is asked for a sign of life (RFC 3539)."""
+    reconnect: Annotated[float, duration(1, 3600)] = 30.0
+    """Tc: how often it is dialled while it is away."""
+    answer_timeout: Annotated[float, duration(0.1, 60)] = 5.0
+    """How long its answer to a request of ours may take."""
+    garden_rule: str = ""
+    """Predefined charging rule of its PCEF that is a walled garden; absent: a restricted service has its rate only."""
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where requests that are not for this server go (relay), and by which peers ours go."""
+
+    peers: tuple[str, ...] = ()
+    """Origin-Hosts of `[[peer]]`, the preferred first; empty: served here."""
+    realm: str = ""
+    """Destination-Realm; without realm and IMSIs: the default route."""
+    imsi_first: str = ""
+    """First IMSI of a range, or the digits that it begins with."""
+    imsi_last: str = ""
+    """Last IMSI of the range; absent: as `imsi_first`."""
+    application: ApplicationName | None = None
+    """Only requests of this application."""
+    identity: str = ""
+    """Only on this identity of ours; absent: that of `[diameter]`."""
 
 
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
@@ -346,6 +475,9 @@ class Sections(Struct, frozen=True, forbid_unknown_fields=True):
     store: Store = Store()
     radius: Radius = Radius()
     nas: tuple[Nas, ...] = ()
+    diameter: Diameter = Diameter()
+    peer: tuple[Peer, ...] = ()
+    route: tuple[Route, ...] = ()
     api: Api = Api()
     token: tuple[Token, ...] = ()
     policy: Policy = Policy()
@@ -383,6 +515,16 @@ RESTART_KEYS = frozenset(
         "radius.duplicate_lifetime",
         "radius.duplicate_entries",
         "radius.username_case",
+        "diameter.listen",
+        "diameter.port",
+        "diameter.tls_port",
+        "diameter.sctp",
+        "diameter.origin_host",
+        "diameter.origin_realm",
+        "diameter.applications",
+        "diameter.relay",
+        "diameter.inband_tls",
+        "diameter.identity",
         "api.listen",
         "api.body_max",
         "api.tls",

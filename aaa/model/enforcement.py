@@ -44,6 +44,10 @@ class Reply(Struct, frozen=True, gc=False):
     attributes: tuple[tuple[str, str], ...] = ()
     """What else was sent."""
     detail: str = ""
+    over: bool = False
+    """With this answer the session is over: no report of its end follows."""
+    command: str = ""
+    """What was sent where it is not CoA or Disconnect: "RAR", "CLR", "IDR", "SNR"."""
     ends_at: float = 0.0
     """When the network element was told to end the session, epoch seconds; 0.0: it was not told."""
 
