@@ -18,7 +18,19 @@ from msgspec.structs import replace
 
 from policy.expression import at_usage
 from policy.facts import shown
-from policy.model import Decision, Exhausted, ExhaustedAction, Facts, Plan, Rate, Reason, ScheduleEntry, Tier, TraceStep
+from policy.model import (
+    Decision,
+    Exhausted,
+    ExhaustedAction,
+    Facts,
+    Plan,
+    Qos,
+    Rate,
+    Reason,
+    ScheduleEntry,
+    Tier,
+    TraceStep,
+)
 from policy.rules import EMPTY, RESTRICTED_RATE, Policy
 from policy.windows import calendar_of
 
@@ -111,7 +123,10 @@ def _body(facts: Facts, policy: Policy, steps: list[TraceStep] | None) -> Decisi
         steps.append(TraceStep("plan", f'plan.id = "{plan.id}"', f"grant, {_rate(plan.rate)}"))
     sold = plan.rate
     attributes = plan.attributes
+    apns: tuple[Qos, ...] = ()
     for add_on in facts.add_ons:
+        if add_on.qos is not None and (plan.qos is None or add_on.qos.apn != plan.qos.apn):
+            apns += (add_on.qos,)
         sold = sold if add_on.rate is None else add_on.rate
         attributes += add_on.attributes
         if steps is not None:
@@ -221,6 +236,7 @@ def _body(facts: Facts, policy: Policy, steps: list[TraceStep] | None) -> Decisi
         idle_timeout,
         interim_interval,
         qos,
+        apns,
         attributes,
         actions,
     )

@@ -200,7 +200,9 @@ _FACTS: tuple[Fact, ...] = (
     _session("session.called_station_id", "called_station_id", "Called-Station-Id: access point and SSID, or APN."),
     _session("session.circuit_id", "circuit_id", "Agent-Circuit-Id (Option 82)."),
     _session("session.remote_id", "remote_id", "Agent-Remote-Id (Option 82)."),
-    _session("session.protocol", "protocol", "How the session is authorised.", ("radius", "gx", "s6a")),
+    _session("session.protocol", "protocol", "How the session is authorised.", ("radius", "gx", "gy", "s6a", "sy")),
+    _session("session.plmn", "plmn", "Serving mobile network: MCC and MNC, such as 26201; empty for others."),
+    _session("session.location", "location", "Cell or tracking area of a mobile session, such as ECGI:26201-0abc123."),
     Fact("event.type", "text", "Type of the event. Facts of the event are known to automations only.", "e.type"),
     Fact("event.subject", "text", "Id of what the event is about.", "e.subject"),
 )

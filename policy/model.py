@@ -150,13 +150,55 @@ class Arp(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     preemptable: bool = True
 
 
-class Qos(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+class Flow(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """A service data flow (TS 29.212 §5.3.53)."""
+
+    description: Annotated[str, Meta(min_length=1, max_length=1024)]
+    """IPFilterRule as Gx has it, "permit out ip from REMOTE to UE": written towards the subscriber for both ways."""
+    direction: Literal["down", "up", "both"] = "both"
+
+
+RuleName = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class ChargingRule(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """A PCC rule of a mobile plan (TS 29.212 §4.5.2)."""
+
+    name: RuleName
+    kind: Literal["dynamic", "predefined", "base"] = "dynamic"
+    """dynamic: as described here. predefined: the PCEF's own of this name. base: its group of this name."""
+    flows: tuple[Flow, ...] = ()
+    """Empty: all traffic."""
+    precedence: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 1000
+    """The lower one counts first."""
+    gate: Literal["open", "closed"] = "open"
+    rating_group: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
+    service_identifier: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
+    free: bool = False
+    """What its rating group uses is not charged to the quota."""
+    qci: Annotated[int, Meta(ge=1, le=254)] | None = None
+    """None: the default bearer's; another one asks for a bearer of its own."""
+    arp: Arp | None = None
+    max_rate: Rate | None = None
+    """Max-Requested-Bandwidth."""
+    guaranteed_rate: Rate | None = None
+    """Guaranteed-Bitrate."""
+    online: bool | None = None
+    """Whether Gy charges it; None: where the plan has a quota."""
+    offline: bool | None = None
+    """None: as the PCEF has it configured."""
+
+
+class Qos(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """Bearer parameters of a mobile plan."""
 
     qci: Annotated[int, Meta(ge=1, le=254)]
     arp: Arp
     apn: str = "internet"
     apn_ambr: Rate | None = None
+    pdn_type: Literal["ipv4", "ipv6", "ipv4v6", "ipv4_or_ipv6"] = "ipv4"
+    rules: tuple[ChargingRule, ...] = ()
+    """Empty: one rule for all traffic."""
 
 
 class Plan(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -265,7 +307,11 @@ class SessionFacts(Struct, frozen=True, gc=False):
     called_station_id: str = ""
     circuit_id: str = ""
     remote_id: str = ""
-    protocol: Literal["radius", "gx", "s6a"] = "radius"
+    protocol: Literal["radius", "gx", "gy", "s6a", "sy"] = "radius"
+    plmn: str = ""
+    """Serving mobile network: MCC and MNC."""
+    location: str = ""
+    """Cell or tracking area, as far as the core tells: "ECGI:MCCMNC-hex", "TAI:MCCMNC-hex"."""
 
 
 class Facts(Struct, frozen=True, gc=False):
@@ -324,6 +370,8 @@ class Decision(Struct, frozen=True, gc=False, cache_hash=True):
     idle_timeout_s: int | None = None
     interim_interval_s: int | None = None
     qos: Qos | None = None
+    apns: tuple[Qos, ...] = ()
+    """Further APNs, which add-ons bring; their first is not `qos`'s."""
     attributes: tuple[Attribute, ...] = ()
     on_exhausted: tuple[str, ...] = ()
     valid_until: float | None = None
@@ -331,3 +379,10 @@ class Decision(Struct, frozen=True, gc=False, cache_hash=True):
     valid_below_octets: int | None = None
     """Usage below it changes nothing; None: usage never matters."""
     trace: tuple[TraceStep, ...] = ()
+
+
+def qos_of(decision: Decision, apn: str) -> Qos | None:
+    """Bearer parameters for an APN, whatever its case; "": the first one's. None: it is not subscribed."""
+    if decision.qos is not None and (not apn or decision.qos.apn.lower() == apn.lower()):
+        return decision.qos
+    return next((qos for qos in decision.apns if qos.apn.lower() == apn.lower()), None)

@@ -386,6 +386,9 @@ class Authorizer:
         at = attempt.at
         mac = normalize_mac(attempt.calling_station) if attempt.calling_station else None
         for session in list(live.sessions):
+            if session.protocol:
+                # A mobile bearer is a login of its own kind: the core counts them.
+                continue
             if session.state == PENDING:
                 waited = at - session.authorised_at
                 if not -CLOCK_BACK_S < waited <= PENDING_S or self.same_place(session, attempt, mac):

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from aaa.engine.facts import PLACE, Place, facts_of, place_facts
 from aaa.limits import DECISIONS_INTERNED_MAX, PLAIN_DECISIONS_MAX, VARIANTS_COUNT_MAX
 from aaa.model.access import Attempt
+from aaa.model.mobile import DEFAULT_PLACE, place_of
 from aaa.model.records import (
     DECISION_MARK,
     NEVER,
@@ -103,6 +104,7 @@ class Decisions:
             session.called_station,
             session.circuit_id,
             session.remote_id,
+            *place_of(session.protocol, session.mobile),
         )
         return self.of_place(service, place, at)
 
@@ -119,6 +121,7 @@ class Decisions:
             attempt.called_station,
             attempt.circuit_id,
             attempt.remote_id,
+            *DEFAULT_PLACE,
         )
         return self.of_place(service, place, at)
 

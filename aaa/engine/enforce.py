@@ -7,6 +7,10 @@ what was not sent yet, and waits behind what was: only the answer tells from whe
 acknowledgement never proves that nothing has changed, so after it the confirmed decision is unknown, and the next
 CoA carries everything.
 
+Of Diameter sessions a change is a RAR, an IDR or an SNR, and a disconnect a RAR with Session-Release-Cause or a CLR.
+A denial is a change to those that can be told of it. A bearer whose gateway does not release it is ended by the
+cancellation of its registration.
+
     CoA          ACK        confirmed
                  503        the session is gone: closed here
                  401 402 403 404 405 406 407 501 508   the profile does not fit: Disconnect where escalate says so
@@ -25,7 +29,7 @@ decision changes, or slowly where the NAS is configured so. Knows no packet, no 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
@@ -41,6 +45,7 @@ from aaa.limits import (
     ENFORCE_BACK_OFF_S,
     ENFORCE_FAILED_AFTER,
     ENFORCE_PROBE_INTERVAL_S,
+    ENFORCE_RELEASE_GRACE_S,
     ENFORCE_SEND_COST,
     ENFORCE_SLICE_COST,
     ENFORCE_STOP_GRACE_S,
@@ -49,7 +54,9 @@ from aaa.limits import (
 )
 from aaa.model.enforcement import Action, Enforcement, EnforcementState, Reply
 from aaa.model.events import SERVER, Cause
+from aaa.model.mobile import DENIED_BY_CHANGE, S6A, SY
 from aaa.model.records import ACTIVE, DecisionRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord
+from aaa.state.mobile import sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
 from aaa.state.store import WHOLE, Store
 
@@ -176,6 +183,8 @@ class Enforcer:
         """Heap of (due_at, id): what waits to be sent again."""
         self.ending: dict[int, float] = {}
         """Sessions whose Disconnect was acknowledged: until when their Stop is awaited, in that order."""
+        self.releasing: OrderedDict[int, float] = OrderedDict()
+        """Likewise bearers: their gateway was asked to release them."""
         self.diverged: dict[int, SessionRecord] = {}
         self.adopted: deque[int] = deque()
         """Adopted sessions of NASes that want them enforced."""
@@ -228,7 +237,10 @@ class Enforcer:
             self._enqueue(enforcement)
         for session in self.store.sessions.values():
             if session.state == ACTIVE and session.terminate_cause == CAUSE_ADMIN_RESET:
-                self.ending[session.id] = 0.0
+                if session.protocol:
+                    self.releasing[session.id] = 0.0
+                else:
+                    self.ending[session.id] = 0.0
             elif session.state == ACTIVE and session.former is not None and session.enforcement is None:
                 self.store.orphaned.append((session, SERVER))
         self.scans.append(Scan(None, SERVER, True))
@@ -242,6 +254,11 @@ class Enforcer:
         store = self.store
         while self.replies and budget > 0:
             self._receive(*self.replies.popleft(), at)
+            budget -= OPEN_COST
+        while store.barred and budget > 0:
+            session, why, barred_by = store.barred.pop()
+            if session.state == ACTIVE:
+                self.disconnect(session, why, at, barred_by)
             budget -= OPEN_COST
         while store.orphaned and budget > 0:
             session, deleted_by = store.orphaned.pop()
@@ -262,7 +279,7 @@ class Enforcer:
         budget = self._send(at, budget)
         # A scan that waits for the disk goes on at the next tick.
         scans = self.scans and not store.crowded
-        left = self.replies or store.affected or store.orphaned or self.durable
+        left = self.replies or store.affected or store.barred or store.orphaned or self.durable
         return bool(left or scans or (budget <= 0 and self.turns))
 
     def tick(self, at: float) -> bool:
@@ -295,6 +312,11 @@ class Enforcer:
             session = self.store.sessions.get(session_id)
             if session is not None and session.state == ACTIVE:
                 self._end(session, CAUSE_ADMIN_RESET, at)
+        while self.releasing and next(iter(self.releasing.values())) <= at and closed < CLOSED_AT_ONCE_COUNT_MAX:
+            session = self.store.sessions.get(self.releasing.popitem(last=False)[0])
+            closed += 1
+            if session is not None and session.state == ACTIVE:
+                self._climb(session, at)
         while self.adopted and at - self._adopted_at >= 1 / ENFORCE_ADOPTED_PER_S:
             self._adopted_at = at
             session = self.store.sessions.get(self.adopted.popleft())
@@ -309,6 +331,7 @@ class Enforcer:
         self._due.clear()
         self.durable.extend([each for each in self.store.enforcements.values() if each.state == "waiting"])
         self.ending = dict.fromkeys(self.ending, 0.0)
+        self.releasing = OrderedDict.fromkeys(self.releasing, at + ENFORCE_RELEASE_GRACE_S)
         self._adopted_at = 0.0
         for queue in self.silent.values():
             queue.probed_at = 0.0
@@ -375,7 +398,7 @@ class Enforcer:
 
         first: nothing is known of it since before this process; what it runs under is then taken as it is.
         """
-        if session.state != ACTIVE or session.service is None or session.id in self.ending:
+        if session.state != ACTIVE or session.service is None or self._is_ending(session):
             return
         desired = self.decisions.of_session(session, at)
         known = session.desired
@@ -398,7 +421,7 @@ class Enforcer:
         open = session.enforcement
         flying = self.in_flight.get(session.id)
         if open is not None:
-            if open.desired is None or (open.action == "disconnect" and not desired.grant):
+            if open.desired is None or (open.action == "disconnect" and not is_bearable(session, desired)):
                 # It ends, whatever is decided meanwhile.
                 return
             if open.desired.id == desired.id:
@@ -409,14 +432,14 @@ class Enforcer:
             if flying.desired is not None and flying.desired.id == desired.id:
                 session.enforcement = flying
                 return
-            self._open(session, "coa" if desired.grant else "disconnect", "follows what is under way", desired, at,
-                       cause, urgent)  # fmt: skip
+            action: Action = "coa" if is_bearable(session, desired) else "disconnect"
+            self._open(session, action, "follows what is under way", desired, at, cause, urgent)
             return
         confirmed = session.decision
         if confirmed is not None and confirmed.id == desired.id and not self._is_renewed(session, desired):
             self._converge(session, at)
             return
-        if not desired.grant:
+        if not is_bearable(session, desired):
             self._open(session, "disconnect", desired.body.reason, desired, at, cause, urgent)
             return
         difference = self.network.difference(session, confirmed, desired)
@@ -429,6 +452,9 @@ class Enforcer:
     def _is_renewed(self, session: SessionRecord, desired: DecisionRecord) -> bool:
         """Whether the NAS would end a session too early: what it was told of the end holds no more."""
         service = session.service
+        if session.protocol == SY:
+            # Its counters follow the balance more closely than decisions do.
+            return self.network.difference(session, desired, desired).kind != "none"
         if session.ends_at == 0.0 or service is None or service.body.expires_at is None:
             return False
         return self.network.difference(session, desired, desired).kind != "none"
@@ -465,7 +491,7 @@ class Enforcer:
         if open is not None and open is not self.in_flight.get(session.id):
             self._finish(open, "superseded", "superseded", at)
         kind: Action = "disconnect"
-        if desired.grant:
+        if is_bearable(session, desired):
             difference = self.network.difference(session, None, desired)
             if difference.kind == "none":
                 self._confirm(session, desired)
@@ -529,18 +555,18 @@ class Enforcer:
         service = session.service
         if decision is not None and service is not None and service.body.expires_at is not None:
             session.ends_at = self.network.end_of(session, decision)
-        if decision is not None and not decision.grant:
+        if decision is not None and not is_bearable(session, decision):
             # It was disconnected and speaks again.
             session.decision = None
             first = False
-        self.ending.pop(session.id, None)
+        self._forget_ending(session)
         self.compare(session, at, self.store.cause, True, first)
         if session.service is not None:
             self.note_decided(session.service)
 
     def note_ended(self, session: SessionRecord, at: float) -> None:
         """A session is over: nothing is left to enforce."""
-        self.ending.pop(session.id, None)
+        self._forget_ending(session)
         self.diverged.pop(session.id, None)
         self._failed.pop(session.id, None)
         session.diverged_at = 0.0
@@ -693,7 +719,7 @@ class Enforcer:
             return
         if reply.result == "ack":
             session.ends_at = reply.ends_at or session.ends_at
-            self._acknowledged(enforcement, session, at)
+            self._acknowledged(enforcement, session, reply, at)
         elif reply.result == "nak" and reply.error_cause == SESSION_NOT_FOUND:
             self._close(enforcement, "session_gone", at)
             self._end(session, CAUSE_LOST_CARRIER, at)
@@ -710,20 +736,27 @@ class Enforcer:
         if follower is not None and follower is not enforcement:
             self._follow(follower, session, at)
 
-    def _acknowledged(self, enforcement: Enforcement, session: SessionRecord, at: float) -> None:
+    def _acknowledged(self, enforcement: Enforcement, session: SessionRecord, reply: Reply, at: float) -> None:
+        if reply.over:
+            self._close(enforcement, "ack", at)
+            self._end(session, CAUSE_ADMIN_RESET, at)
+            return
         if enforcement.action == "disconnect":
             desired = enforcement.desired
             # Should it go on nevertheless, nothing is known of it.
             self._confirm(session, None if desired is None or desired.grant else desired)
             session.terminate_cause = CAUSE_ADMIN_RESET
-            self.ending[session.id] = at + ENFORCE_STOP_GRACE_S
+            if session.protocol:
+                self.releasing[session.id] = at + ENFORCE_RELEASE_GRACE_S
+            else:
+                self.ending[session.id] = at + ENFORCE_STOP_GRACE_S
         else:
             self._confirm(session, enforcement.desired)
         self._close(enforcement, "ack", at)
 
     def _follow(self, follower: Enforcement, session: SessionRecord, at: float) -> None:
         """What was desired while another exchange was under way has its turn, if there is still need."""
-        if session.id in self.ending:
+        if self._is_ending(session):
             self._close(follower, "session_over", at)
         elif follower.state == "pending" and follower not in self._unwritten:
             self.durable.append(follower)
@@ -776,6 +809,25 @@ class Enforcer:
             self.disconnect(session, given_up.reason, at, given_up.cause)
         else:
             self.reauthorize(session, at, "again after a reload", given_up.cause)
+
+    def _is_ending(self, session: SessionRecord) -> bool:
+        return session.id in self.ending or session.id in self.releasing
+
+    def _forget_ending(self, session: SessionRecord) -> None:
+        self.ending.pop(session.id, None)
+        self.releasing.pop(session.id, None)
+
+    def _climb(self, session: SessionRecord, at: float) -> None:
+        """The gateway said that it would release a bearer, and did not: the MME ends what it serves."""
+        for registration in sessions_of(session.service, S6A, session.mobile.imsi):
+            self.disconnect(registration, "its bearer was not released", at, SERVER)
+        self._end(session, CAUSE_ADMIN_RESET, at)
+
+    def reachable(self, nas: NasRecord) -> None:
+        """A Diameter client is connected again: what waits for it goes out now."""
+        if nas in self.queues:
+            self._wake_nas(self.queues[nas])
+            self.wake()
 
     def _wake_nas(self, queue: NasQueue) -> None:
         """The NAS answers: whatever waits because it did not goes out now."""
@@ -880,6 +932,11 @@ class Enforcer:
         self.states[enforcement.state] -= 1
         self.states[state] += 1
         enforcement.state = state
+
+
+def is_bearable(session: SessionRecord, decision: DecisionRecord) -> bool:
+    """Whether a session can run under a decision: a denial ends those that cannot be told of it."""
+    return decision.grant or session.protocol in DENIED_BY_CHANGE
 
 
 def facts_of_receipt(enforcement: Enforcement) -> dict[str, object]:

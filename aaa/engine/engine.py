@@ -36,7 +36,14 @@ class Engine:
     def idle(self) -> bool:
         """Whether settle() would find nothing: what the packet path asks before it calls."""
         store = self.store
-        return not (store.affected or store.new_events or store.affected_plans or store.affected_all or store.orphaned)
+        return not (
+            store.affected
+            or store.new_events
+            or store.affected_plans
+            or store.affected_all
+            or store.barred
+            or store.orphaned
+        )
 
     def settle(self, at: float) -> bool:
         """Carry out what has changed; True: there is more to do now. at: epoch seconds."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from aaa.model.access import Attempt
 from aaa.model.entities import Billing, Moment
+from aaa.model.mobile import DEFAULT_PLACE, LAST_BEARING, place_of
 from aaa.model.records import ACTIVE, ServiceRecord, SessionRecord
 from aaa.state.holds import effective_state, hold_facts
 from aaa.state.ledger import quota_facts
@@ -14,9 +16,12 @@ from policy.model import BillingFacts, Facts, Plan, ServiceFacts, SessionFacts, 
 from policy.rules import Policy
 
 NO_BILLING = Billing()
-PLACE = ("nas", "nas_family", "nas_port", "calling_station_id", "called_station_id", "circuit_id", "remote_id")
-"""Fields of SessionFacts in their order, as records have them: names of the NAS and its family, octets otherwise."""
-Place = tuple[str, str, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
+PLACE = (
+    "nas", "nas_family", "nas_port", "calling_station_id", "called_station_id", "circuit_id", "remote_id",
+    "protocol", "plmn", "location",
+)  # fmt: skip
+"""Fields of SessionFacts in their order, as records have them: the network's own identifiers are octets."""
+Place = tuple[str, str, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None, str, str, str]
 
 
 def facts_of(store: Store, service: ServiceRecord, at: float, session: SessionFacts | None, policy: Policy) -> Facts:
@@ -84,29 +89,33 @@ def online_kinds(service: ServiceRecord) -> tuple[str, ...]:
 
 
 def is_online(service: ServiceRecord) -> bool:
-    """Whether a session of it is in accounting."""
+    """Whether a session of it carries traffic."""
     live = service.live
-    return live is not None and any(session.state == ACTIVE for session in live.sessions)
+    return live is not None and any(
+        session.state == ACTIVE and session.protocol <= LAST_BEARING for session in live.sessions
+    )
 
 
 def session_facts_of(session: SessionRecord) -> SessionFacts:
     """Where a live session is."""
     nas = session.nas
     octets = (session.nas_port_id, session.calling_station, session.called_station)
-    return place_facts((nas.client_name, nas.family, *octets, session.circuit_id, session.remote_id))
+    mobile = place_of(session.protocol, session.mobile)
+    return place_facts((nas.client_name, nas.family, *octets, session.circuit_id, session.remote_id, *mobile))
 
 
 def attempt_facts_of(attempt: Attempt) -> SessionFacts:
     """Where a login comes from."""
     nas = attempt.nas
     octets = (attempt.nas_port_id, attempt.calling_station, attempt.called_station)
-    return place_facts((nas.client_name, nas.family, *octets, attempt.circuit_id, attempt.remote_id))
+    return place_facts((nas.client_name, nas.family, *octets, attempt.circuit_id, attempt.remote_id, *DEFAULT_PLACE))
 
 
 def place_facts(place: Place) -> SessionFacts:
     """Octets as text; what is no UTF-8 keeps its readable part."""
-    port, calling, called, circuit, remote = [text(octets) for octets in place[2:]]
-    return SessionFacts(place[0], place[1], port, calling, called, circuit, remote)
+    port, calling, called, circuit, remote = [text(octets) for octets in place[2:7]]
+    protocol: Any = place[7]
+    return SessionFacts(place[0], place[1], port, calling, called, circuit, remote, protocol, place[8], place[9])
 
 
 def text(octets: bytes | None) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from aaa.engine.addresses import PENDING_S, Addresses
 from aaa.engine.authorize import AccessSettings
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, LIVENESS_SLICE_COUNT
+from aaa.model.mobile import S6A
 from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
 from aaa.state.sessions import CAUSE_LOST_CARRIER, close_some, end_session
-from aaa.state.store import Store
+from aaa.state.store import COUNTERS, Store
 
 
 class Liveness:
@@ -40,6 +41,8 @@ class Liveness:
         """go_on() is wanted."""
         self.ticked_at = 0.0
         self.stale_closed = 0
+        self.probe: Callable[[SessionRecord, float], object] = lambda session, at: None
+        """Asks the client of a Diameter session whether it still has it."""
         self.use(settings, nas_silence_s)
 
     def use(self, settings: AccessSettings, nas_silence_s: float) -> None:
@@ -86,11 +89,23 @@ class Liveness:
                 self.store.detach_session(session)
                 self.addresses.release(session, at)
         elif session.state == ACTIVE:
-            if self.is_silent(session, at):
+            if session.protocol:
+                self.look_at_mobile(session, at)
+            elif self.is_silent(session, at):
                 end_session(self.store, session, session.updated_at, CAUSE_LOST_CARRIER, False, at)
                 self.stale_closed += 1
         elif session.state == ENDED and at - session.heard_at > self.kept_after_end_s:
             self.store.forget_session(session)
+
+    def look_at_mobile(self, session: SessionRecord, at: float) -> None:
+        """A Diameter session reports only when something happens: one that was silent for long is asked for.
+
+        Its client answers that it does not know it, where it is gone.
+        """
+        if session.protocol != S6A and at - session.heard_at > self.settings.session_silence_s:
+            session.heard_at = at
+            self.store.touch_session(session, COUNTERS)
+            self.probe(session, at)
 
     def is_silent(self, session: SessionRecord, at: float) -> bool:
         """Whether too many interims were missed; sessions that never sent one get the long bound."""
@@ -104,7 +119,7 @@ class Liveness:
         for nas in self.store.nases.values():
             heard = nas.last_accounting_at = min(nas.last_accounting_at, at)
             nas.down_at = min(nas.down_at, at)
-            if not heard or not self.nas_silence_s:
+            if not heard or not self.nas_silence_s or nas.diameter:
                 continue
             silent = at - heard > self.nas_silence_s
             if silent and nas.live_count and not nas.down:

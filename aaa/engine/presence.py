@@ -9,9 +9,11 @@ from socket import inet_ntoa
 
 from aaa.engine.decisions import Decisions
 from aaa.engine.enforce import Enforcer, caused_by
-from aaa.engine.facts import text
+from aaa.engine.facts import is_online, text
 from aaa.model.events import Cause
+from aaa.model.mobile import LAST_BEARING, PROTOCOLS
 from aaa.model.records import ACTIVE, DECISION_MARK, ENDED, ServiceRecord, SessionRecord
+from aaa.state.mobile import choose_meter, release_meter
 from aaa.state.store import Store
 
 ACCOUNTING = Cause("accounting")
@@ -32,6 +34,8 @@ class Presence:
         with caused_by(store, ACCOUNTING):
             for session, mark in begun:
                 if session.state == ACTIVE and not session.service_session:
+                    if not session.protocol and session.service is not None:
+                        choose_meter(store, session)
                     self.begin(session, mark, at)
             for session in store.opened:
                 # Its service was pushed after it began.
@@ -62,7 +66,8 @@ class Presence:
             desired = self.decisions.of_session(session, at)
             session.decision = desired if desired.id & DECISION_MARK == mark else self.decisions.marked.get(mark)
         self.enforcer.note_opened(session, at, first)
-        self.tell_siblings(service, 1)
+        if session.protocol <= LAST_BEARING:
+            self.tell_siblings(service, 1)
 
     def end(self, session: SessionRecord, at: float) -> None:
         """A session is over."""
@@ -78,7 +83,8 @@ class Presence:
         service_id, subscriber_id, operator = session.former or ("", "", session.nas.operator)
         self.store.emit("session.stopped", str(session.id), at, data, service, operator, subscriber_id, service_id)
         self.enforcer.note_ended(session, at)
-        if service is not None:
+        release_meter(self.store, session)
+        if service is not None and session.protocol <= LAST_BEARING:
             self.tell_siblings(service, 0)
 
     def facts_of(self, session: SessionRecord) -> dict[str, object]:
@@ -89,6 +95,12 @@ class Presence:
             "user_name": text(session.user_name),
             "acct_session_id": text(session.key),
         }
+        if session.protocol:
+            data["protocol"] = PROTOCOLS[session.protocol]
+            data["imsi"], data["apn"] = session.mobile.imsi, session.mobile.apn
+        if session.shadowed:
+            # Another session of the same bearer is the one to bill.
+            data["shadowed"] = True
         if session.framed_ip is not None:
             data["framed_ip"] = inet_ntoa(session.framed_ip)
         if session.calling_station is not None:
@@ -101,7 +113,7 @@ class Presence:
         if not self.decisions.policy.reads_online_kinds:
             return
         live = service.live
-        count = 0 if live is None else sum(session.state == ACTIVE for session in live.sessions)
+        count = int(is_online(service)) if live is not None else 0
         # Several may have begun at once.
         if online or not count:
             for sibling in service.subscriber.services:

@@ -67,6 +67,7 @@ cdef class Account:
     cdef public long long next_mark
     cdef public long long alarm
     cdef public tuple told
+    cdef public long long reserved_octets
     cdef public bint exhausted
     cdef public tuple known
     cdef public int bought
@@ -134,6 +135,8 @@ cdef class NasRecord:
     cdef public long long live_count
     cdef public double last_accounting_at
     cdef public double restarted_at
+    cdef public bint diameter
+    cdef public str realm
     cdef public bint down
     cdef public double down_at
     cdef public bint sends_gigawords
@@ -148,6 +151,9 @@ cdef class SessionRecord:
     cdef public tuple former
     cdef public NasRecord nas
     cdef public int state
+    cdef public int protocol
+    cdef public object mobile
+    cdef public bint shadowed
     cdef public bint service_session
     cdef public bint adopted
     cdef public bytes key

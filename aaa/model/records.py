@@ -185,6 +185,8 @@ class Account:
     """`charged_octets` at which the decision of a member of a shared balance changes; 0: look at them."""
     told: tuple[int, ...]
     """Thresholds told in this cycle, percent."""
+    reserved_octets: int
+    """Granted by Gy and not reported yet: sum over the live sessions that draw from it. Not stored: theirs are."""
     exhausted: bool
     """That nothing is left has been told."""
     known: tuple[str, ...]
@@ -210,6 +212,7 @@ class Account:
         self.next_mark = NO_LIMIT
         self.alarm = 0
         self.told = ()
+        self.reserved_octets = 0
         self.exhausted = False
         self.known = ()
         self.bought = 0
@@ -360,6 +363,10 @@ class NasRecord:
     last_accounting_at: float
     restarted_at: float
     """Event time of its last Accounting-On or -Off: what began before has ended."""
+    diameter: bool
+    """A Diameter client, by its Origin-Host; its watchdog tells whether it is there."""
+    realm: str
+    """Its Origin-Realm."""
     down: bool
     down_at: float
     sends_gigawords: bool
@@ -387,6 +394,8 @@ class NasRecord:
         self.live_count = 0
         self.last_accounting_at = 0.0
         self.restarted_at = 0.0
+        self.diameter = False
+        self.realm = ""
         self.down = False
         self.down_at = 0.0
         self.sends_gigawords = False
@@ -407,10 +416,16 @@ class SessionRecord:
     """Ids of service, subscriber and operator where its service was deleted: whose it was."""
     nas: NasRecord
     state: int
+    protocol: int
+    """RADIUS, GX, ... of aaa.model.mobile."""
+    mobile: Any
+    """Of a Diameter session: its facts (aaa.model.mobile); None of a RADIUS one."""
+    shadowed: bool
+    """Another session of the same bearer is charged: what this one reports is kept with it only."""
     service_session: bool
     adopted: bool
     key: bytes
-    """Acct-Session-Id as the NAS sent it; b"" while pending."""
+    """Acct-Session-Id as the NAS sent it; b"" while pending. Session-Id; of S6a the IMSI."""
     multi_key: bytes | None
     token: int
     """Of the Class that its reports bear: the authorisation it runs under; 0: none of ours."""
@@ -472,6 +487,9 @@ class SessionRecord:
         self.service = service
         self.former = None
         self.state = PENDING
+        self.protocol = 0
+        self.mobile = None
+        self.shadowed = False
         self.service_session = False
         self.adopted = False
         self.key = b""

@@ -56,7 +56,7 @@ ACCOUNT_FIELDS: Final = """
     cycle_starts_at cycle_ends_at charged_octets settled_octets buckets offered_octets left_octets offers next_mark
     alarm told exhausted known bought changes_at
 """.split()  # noqa: SIM905
-NAS_FIELDS: Final = ("family", "operator", "address", "enforce_adopted", "garden_pool")
+NAS_FIELDS: Final = ("family", "operator", "address", "enforce_adopted", "garden_pool", "diameter", "realm")
 
 
 class TooLarge(Exception):
@@ -278,6 +278,7 @@ class Scratch:
         copy.ends_at, copy.started_at, copy.authorised_at = real.ends_at, real.started_at, real.authorised_at
         copy.calling_station, copy.called_station = real.calling_station, real.called_station
         copy.nas_port_id, copy.circuit_id, copy.remote_id = real.nas_port_id, real.circuit_id, real.remote_id
+        copy.protocol, copy.mobile, copy.shadowed = real.protocol, real.mobile, real.shadowed
         return copy
 
     def pass_by(self, real: ServiceRecord, with_siblings: bool) -> ServiceRecord:

@@ -276,6 +276,7 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         nas = nases[no] = store.nases[facts["name"]] = NasRecord(no, facts["name"], facts["client"])
         nas.restarted_at = facts.get("restarted_at", 0.0)
         nas.sends_gigawords = facts.get("sends_gigawords", False)
+        nas.diameter, nas.realm = "realm" in facts, facts.get("realm", "")
     columns = (
         "id, service, nas, key, user_name, facts, state, started_at, updated_at, heard_at, ended_at, terminate_cause,"
         " ended_by_nas, session_time_s, input_octets, output_octets, raw_input, raw_output"

@@ -9,6 +9,7 @@ import msgspec
 from aaa.credential.verifier import Verifier
 from aaa.model.enforcement import Action, Enforcement, Reply
 from aaa.model.events import SERVER, Cause
+from aaa.model.mobile import FACTS
 from aaa.model.records import ENDED, NEVER, Account, ServiceRecord, SessionRecord
 from aaa.state.seal import Sealer
 
@@ -51,6 +52,11 @@ def session_facts(session: SessionRecord) -> str:
         facts["adopted"] = True
     if session.service_session:
         facts["service_session"] = True
+    if session.protocol:
+        facts["protocol"] = session.protocol
+        facts["mobile"] = session.mobile
+    if session.shadowed:
+        facts["shadowed"] = True
     if session.token:
         facts["token"] = session.token
     if session.decision is not None and session.decision.id:
@@ -102,6 +108,10 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
     session.interim_interval_s = facts.get("interim_interval_s", 0)
     session.adopted = facts.get("adopted", False)
     session.service_session = facts.get("service_session", False)
+    session.protocol = facts.get("protocol", 0)
+    if session.protocol:
+        session.mobile = msgspec.convert(facts["mobile"], FACTS[session.protocol], str_keys=True)
+    session.shadowed = facts.get("shadowed", False)
     for name in OCTET_FACTS + ADDRESS_FACTS:
         value = facts.get(name)
         if value is not None:

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import suppress
 from enum import IntEnum
 
-VERSION = 4
+VERSION = 5
 """Of the schema; kept in PRAGMA user_version."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -86,6 +86,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE TABLE number_range (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE device (no INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     ),
+    # Up to which SQN of a SIM challenges may have been given out; where there is none, its body's holds.
+    5: ("CREATE TABLE sim_sqn (sim INTEGER PRIMARY KEY, sqn INTEGER NOT NULL)",),
 }
 """Statements that lead from one version to the next, by the version they reach."""
 
@@ -136,6 +138,8 @@ class Row(IntEnum):
     DEVICE = 39
     DEVICE_DELETE = 40
     TAG_DELETE = 41
+    SIM_SQN = 42
+    SIM_SQN_DELETE = 43
 
 
 class History(IntEnum):
@@ -210,6 +214,8 @@ STATEMENTS: dict[Row, str] = {
     Row.NUMBER_DELETE: "DELETE FROM number WHERE msisdn = ?",
     Row.NUMBER_RANGE: "INSERT OR REPLACE INTO number_range VALUES (?, ?)",
     Row.NUMBER_RANGE_DELETE: "DELETE FROM number_range WHERE id = ?",
+    Row.SIM_SQN: "INSERT OR REPLACE INTO sim_sqn VALUES (?, ?)",
+    Row.SIM_SQN_DELETE: "DELETE FROM sim_sqn WHERE sim = ?",
     Row.DEVICE: "INSERT OR REPLACE INTO device VALUES (?, ?)",
     Row.DEVICE_DELETE: "DELETE FROM device WHERE no = ?",
 }

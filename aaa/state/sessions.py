@@ -551,8 +551,8 @@ def add_octets(
         return
     session.input_octets += new_input
     session.output_octets += new_output
-    # A service inside a session is counted in the session already.
-    if session.service is not None and not session.service_session:
+    # A service inside a session is counted in the session already; a bearer in the session that meters it.
+    if session.service is not None and not session.service_session and not session.shadowed:
         add_usage(store, session.service, new_input, new_output, since, at)
 
 

@@ -116,6 +116,9 @@ class Store:
         """Likewise plans: every live session of their services."""
         self.affected_all: Cause | None = None
         """Likewise everything: the policy has changed."""
+        self.barred: list[tuple[SessionRecord, str, Cause]] = []
+        """Live sessions of a SIM that may not have them any more, since the engine last looked: they are to end, and
+        why."""
         self.orphaned: list[tuple[SessionRecord, Cause]] = []
         """Live sessions whose service was deleted since the engine last looked, and by whom: they are to end."""
         self.zone: tzinfo = UTC
@@ -432,6 +435,8 @@ class Store:
             "restarted_at": nas.restarted_at,
             "sends_gigawords": nas.sends_gigawords,
         }
+        if nas.diameter:
+            body["realm"] = nas.realm
         self.journal.append(Row.NAS, (nas.no, msgspec.json.encode(body).decode()))
 
     # Static addresses

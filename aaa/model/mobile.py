@@ -1,0 +1,116 @@
+"""What is known of a Diameter session besides what every session has; stored with it as JSON.
+
+Octets are as the ledger counts them: input is from the subscriber. Moments are epoch seconds. Knows no wire.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+RADIUS, GX, GY, S6A, SY = range(5)
+PROTOCOLS: Final = ("radius", "gx", "gy", "s6a", "sy")
+"""Names of SessionRecord.protocol."""
+LAST_BEARING: Final = GX
+"""Sessions up to this protocol carry traffic: a login. The others are about one, or about a subscriber."""
+DENIED_BY_CHANGE: Final = frozenset({GY, S6A, SY})
+"""Protocols that can be told of a denial without ending the session."""
+
+
+class Mobile(Struct, gc=False, omit_defaults=True):
+    """What the sessions of all applications have in common."""
+
+    imsi: str = ""
+    realm: str = ""
+    """The client's Origin-Realm: where requests of ours go."""
+    via: str = ""
+    """Origin-Host of the peer that its last request came over; "": of the client itself."""
+    msisdn: str = ""
+    """As the client told it; the inventory knows better."""
+    apn: str = ""
+    """Lower case, without the operator identifier."""
+    plmn: str = ""
+    """Serving network: MCC and MNC, 5 or 6 digits."""
+    location: str = ""
+    """Where the subscriber is, as far as it was told: "ECGI:MCCMNC-hex", or without a cell "TAI:MCCMNC-hex"."""
+    imei: str = ""
+    rat: int = -1
+    """RAT-Type (TS 29.212 §5.3.31); -1: not told."""
+
+
+class GxFacts(Mobile, gc=False, omit_defaults=True):
+    """A Gx session (TS 29.212): one IP-CAN session."""
+
+    number: int = -1
+    """CC-Request-Number of the last request that was applied."""
+    kind: int = 0
+    """Its CC-Request-Type."""
+    features: int = 0
+    """Feature-List 1 that both sides have."""
+    rules: dict[str, int] = {}
+    """Charging rules that were installed, with a hash of what was sent; predefined and base names too."""
+    failed: dict[str, int] = {}
+    """Of these, those that the PCEF reported as not in force, with the Rule-Failure-Code."""
+    monitored: int = 0
+    """Octets granted to usage monitoring and not reported yet; 0: it does not monitor."""
+
+
+class Grant(Struct, gc=False, array_like=True):
+    """Quota in force in one rating group of a Gy session."""
+
+    octets: int
+    """0: nothing was granted."""
+    at: float
+    final: bool = False
+    result: int = 2001
+    """Result-Code in its Multiple-Services-Credit-Control."""
+    validity_s: int = 0
+    service: int = -1
+    """Service-Identifier that was asked with; -1: none."""
+
+
+class GyFacts(Mobile, gc=False, omit_defaults=True):
+    """A Gy session (RFC 8506, TS 32.299)."""
+
+    number: int = -1
+    kind: int = 0
+    context: str = ""
+    """Service-Context-Id."""
+    result: int = 2001
+    """Result-Code of the last answer's message level."""
+    grants: dict[int, Grant] = {}
+    """By Rating-Group; -1: asked without one."""
+    answered: list[int] = []
+    """Rating groups of the last answer, in its order."""
+
+
+class S6aFacts(Mobile, gc=False, omit_defaults=True):
+    """A registration: which MME serves an IMSI (TS 29.272)."""
+
+    purged: bool = False
+    cancellation: int = -1
+    """Cancellation-Type of the CLR that ends it; -1: withdrawal of the subscription."""
+    features: int = 0
+    """Feature-List 1 that both sides have."""
+
+
+class SyFacts(Mobile, gc=False, omit_defaults=True):
+    """A Sy session (TS 29.219): which counters a PCRF follows."""
+
+    wanted: tuple[str, ...] = ()
+    """Policy-Counter-Identifiers that it subscribed to; empty: all."""
+    told: dict[str, str] = {}
+    """Statuses as last reported."""
+
+
+FACTS: Final[dict[int, type[Mobile]]] = {GX: GxFacts, GY: GyFacts, S6A: S6aFacts, SY: SyFacts}
+"""Which of them a session has, by its protocol."""
+DEFAULT_PLACE: Final[tuple[str, str, str]] = ("radius", "", "")
+
+
+def place_of(protocol: int, mobile: Any) -> tuple[str, str, str]:
+    """(protocol, PLMN, location): where a session is, for rules that read it."""
+    if mobile is None:
+        return DEFAULT_PLACE
+    return (PROTOCOLS[protocol], mobile.plmn, mobile.location)

@@ -1,0 +1,129 @@
+"""Sessions of the Diameter applications: how they begin, and which of a bearer's sessions is the one that is charged.
+
+A bearer may be reported by Gy, by Gx's usage monitoring and by RADIUS accounting of its gateway: the first of them that
+is there is charged, the others keep what they report for reconciliation. They belong together by IMSI and APN, or by
+the address. Deterministic; times come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aaa.model.mobile import GX, GY, RADIUS, S6A, SY, Mobile
+from aaa.model.records import ACTIVE, DECISION_MARK, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
+from aaa.state.sessions import end_session
+from aaa.state.store import WHOLE, Store
+
+METERS = {GY: 0, GX: 1, RADIUS: 2}
+"""Who is charged first."""
+
+
+def client_of(store: Store, origin_host: str, realm: str, operator: str) -> NasRecord:
+    """The record of a Diameter client by its Origin-Host, made and written when it is new.
+
+    operator: whose peer it is; "" leaves it to everybody's.
+    """
+    nas = store.nases.get(origin_host)
+    if nas is None:
+        nas = NasRecord(store.next_no(), origin_host, origin_host)
+        store.nases[origin_host] = nas
+        nas.diameter, nas.realm = True, realm
+        store.touch_nas(nas)
+    elif nas.realm != realm or not nas.diameter:
+        nas.diameter, nas.realm = True, realm
+        store.touch_nas(nas)
+    nas.operator = operator or "default"
+    return nas
+
+
+def new_session(
+    store: Store, protocol: int, nas: NasRecord, key: bytes, service: ServiceRecord | None, mobile: Mobile, at: float
+) -> SessionRecord:
+    """A session that nobody knows of yet: for a decision about it, then for open_session()."""
+    session = SessionRecord(store.session_ids.next(at), nas, service)
+    session.protocol = protocol
+    session.mobile = mobile
+    session.key = key
+    session.user_name = mobile.imsi.encode()
+    session.calling_station = mobile.msisdn.encode() if mobile.msisdn else None
+    session.called_station = mobile.apn.encode() if mobile.apn else None
+    session.authorised_at = session.started_at = session.updated_at = session.heard_at = at
+    return session
+
+
+def open_session(store: Store, session: SessionRecord, decision: DecisionRecord | None) -> None:
+    """Make a new session live. decision: what its client is told now; None: it is adopted, and what it runs under
+    unknown. Whoever opens one has the engine settle in the same journal group."""
+    session.state = ACTIVE
+    session.decision = session.desired = decision
+    session.adopted = decision is None
+    nas = session.nas
+    nas.last_accounting_at = session.heard_at
+    former = nas.sessions.get(session.key)
+    if former is not None and former.state == ACTIVE:
+        end_session(store, former, former.updated_at, 0, False, session.heard_at)
+    store.index_session(session)
+    store.link_key(session)
+    if session.protocol in METERS:
+        choose_meter(store, session)
+    store.opened.append(session)
+    store.begun.append((session, 0 if decision is None else decision.id & DECISION_MARK))
+    store.touch_session(session, WHOLE)
+
+
+def bearer_sessions(session: SessionRecord) -> Iterator[SessionRecord]:
+    """Other live sessions that report the same bearer."""
+    service = session.service
+    live = service.live if service is not None else None
+    for other in () if live is None else live.sessions:
+        if other is not session and other.state == ACTIVE and other.protocol in METERS and is_same(session, other):
+            yield other
+
+
+def is_same(one: SessionRecord, other: SessionRecord) -> bool:
+    """Whether two sessions of a service are about one bearer."""
+    if one.framed_ip is not None and other.framed_ip is not None:
+        return one.framed_ip == other.framed_ip
+    if one.mobile is not None and other.mobile is not None:
+        here, there = one.mobile, other.mobile
+        return bool(here.imsi == there.imsi and here.apn == there.apn)
+    return False
+
+
+def choose_meter(store: Store, session: SessionRecord) -> None:
+    """A session has come: of those of its bearer, the first in METERS is charged from now on."""
+    rank = METERS[session.protocol]
+    for other in bearer_sessions(session):
+        if METERS[other.protocol] < rank:
+            session.shadowed = True
+        elif METERS[other.protocol] > rank and not other.shadowed:
+            other.shadowed = True
+            store.touch_session(other, WHOLE)
+
+
+def release_meter(store: Store, session: SessionRecord) -> None:
+    """A session has ended: where another one reports the bearer, that is charged for what it reports from now on."""
+    if session.shadowed or session.protocol not in METERS:
+        return
+    others = sorted(bearer_sessions(session), key=lambda other: METERS[other.protocol])
+    if others and others[0].shadowed:
+        others[0].shadowed = False
+        store.touch_session(others[0], WHOLE)
+
+
+def sessions_of(service: ServiceRecord | None, protocol: int, imsi: str) -> list[SessionRecord]:
+    """Live sessions of a service by protocol and IMSI."""
+    live = service.live if service is not None else None
+    return [
+        session
+        for session in (() if live is None else live.sessions)
+        if session.protocol == protocol and session.mobile.imsi == imsi and session.state == ACTIVE
+    ]
+
+
+def bar_imsi(store: Store, service: ServiceRecord | None, imsi: str, why: str) -> None:
+    """A SIM may not be used any more, or not for this service: its registration and its bearers are to end."""
+    live = service.live if service is not None else None
+    for session in () if live is None else live.sessions:
+        if session.protocol in (S6A, GX, GY, SY) and session.mobile.imsi == imsi and session.state == ACTIVE:
+            store.barred.append((session, why, store.cause))
