@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from aaa.config import check, outward
+from aaa.config import check, mobile, outward
 from aaa.config.locate import locate
 from aaa.config.read import read_struct, suggest
 from aaa.config.report import Report
@@ -17,12 +17,15 @@ from aaa.config.schema import (
     RESTART_KEYS,
     Api,
     Config,
+    Diameter,
     Log,
     Nas,
     Payment,
+    Peer,
     Policy,
     Pool,
     Radius,
+    Route,
     Sections,
     Server,
     Store,
@@ -39,13 +42,16 @@ __all__ = [
     "RESTART_KEYS",
     "Api",
     "Config",
+    "Diameter",
     "Log",
     "Nas",
     "Payment",
+    "Peer",
     "Policy",
     "Pool",
     "Radius",
     "Redacted",
+    "Route",
     "Server",
     "Store",
     "Tls",
@@ -107,12 +113,17 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     sources = check.Sources(directory, environ, report)
     server = check.check_server(table(Server, "server"), sources)
     api = check.check_api(table(Api, "api"), report)
+    peers, routes = array(Peer, "peer"), array(Route, "route")
+    diameter = mobile.check_diameter(table(Diameter, "diameter"), peers, routes, sources)
     config = Config(
         path=directory / path.name,
         server=server,
         store=check.check_store(table(Store, "store"), server, sources),
         radius=check.check_radius(table(Radius, "radius"), sources),
         nas=tuple(check.check_nas(array(Nas, "nas"), sources)),
+        diameter=diameter,
+        peer=tuple(mobile.check_peers(peers, diameter, sources)),
+        route=tuple(mobile.check_routes(routes, diameter, report)),
         api=api,
         token=tuple(check.check_tokens(array(Token, "token"), sources)),
         policy=check.check_policy(table(Policy, "policy"), sources),

@@ -52,9 +52,11 @@ class Connect(NamedTuple):
 
 
 class StartTls(NamedTuple):
-    """After what data_to_send() gives, TLS begins on this connection; what comes after goes through it."""
+    """TLS begins on this connection after these octets, which go in the clear; then connection.secured() or
+    connection.distrust()."""
 
     connection: "Connection"
+    octets: bytes
 
 
 class Opened(NamedTuple):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Final
 
+from msgspec.structs import replace
+
 from aaa.diameter import codes
 from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_avps, explained, identity
 from aaa.diameter.codes import DisconnectCause, InbandSecurity, ResultCode, is_protocol_error
@@ -16,6 +18,7 @@ from aaa.diameter.peer import Connection, Peer
 from aaa.diameter.settings import Local, Remote
 from aaa.limits import (
     DIAMETER_CER_TIMEOUT_S,
+    DIAMETER_LEARNED_PEERS_MAX,
     DIAMETER_UNKNOWN_CONNECTIONS_MAX,
     DIAMETER_UNKNOWN_PER_ADDRESS_MAX,
 )
@@ -36,8 +39,10 @@ class Node:
         jitter: Callable[[], float],
         at: float,
         numbers: Callable[[], int],
+        templates: Iterable[Remote] = (),
     ) -> None:
         """jitter: gives 0..1, evenly. at: epoch seconds of the start. numbers: gives random numbers of 32 bits.
+        templates: peers that are known by their realm alone, whatever their Origin-Host.
 
         Raises ValueError for two peers of one Origin-Host.
         """
@@ -48,6 +53,11 @@ class Node:
         """By Origin-Host in lower case."""
         self._jitter = jitter
         self._numbers = numbers
+        self.templates = tuple(templates)
+        self.learned: set[str] = set()
+        """Of the peers, those that a template let in."""
+        self.tap: Callable[[Connection, bytes, bool], None] | None = None
+        """Is shown every message: where, its octets, and whether it was received; None: nobody looks on."""
         for remote in remotes:
             self.add(remote)
         self.touched: dict[Connection, None] = {}
@@ -65,9 +75,22 @@ class Node:
         peer = self.peers[key] = Peer(self, remote, self._jitter, self._numbers() & 0xFFFFFFFF)
         return peer
 
-    def remove(self, origin_host: str, now: float) -> list[Event]:
+    def remove(
+        self,
+        origin_host: str,
+        now: float,
+        cause: DisconnectCause = DisconnectCause.DO_NOT_WANT_TO_TALK_TO_YOU,
+    ) -> list[Event]:
         """Tell a peer that it is configured no more; serve its Peer until it is Closed. KeyError if unknown."""
-        return self.peers.pop(origin_host.lower()).stop(DisconnectCause.DO_NOT_WANT_TO_TALK_TO_YOU, now)
+        self.learned.discard(origin_host.lower())
+        return self.peers.pop(origin_host.lower()).stop(cause, now)
+
+    def forget_learned(self, peer: Peer) -> None:
+        """A peer that is closed is known no more if a template had let it in."""
+        key = peer.remote.origin_host.lower()
+        if key in self.learned and self.peers.get(key) is peer:
+            self.learned.remove(key)
+            del self.peers[key]
 
     def stop(self, now: float) -> list[Event]:
         """The server goes down and comes back (RFC 6733 §5.4.3, REBOOTING); no peer is dialled again."""
@@ -124,19 +147,20 @@ class Node:
         fault = self.check(message)
         origin_host = identity(message, codes.ORIGIN_HOST)
         peer = self.peers.get(origin_host)
+        remote = peer.remote if peer is not None else self._template_for(origin_host, message)
         found: Capabilities | Refusal | None = None
         if message.fault == diameter.FAULT_HEADER_BITS:
             refusal = Refusal(ResultCode.INVALID_HDR_BITS)
         elif fault is not None:
             refusal = Refusal(fault[0], "", fault[1])
         elif (
-            peer is None
-            or not _is_from(connection.remote_address, peer.remote)
+            remote is None
+            or not _is_from(connection.remote_address, remote)
             or (connection.names is not None and origin_host not in connection.names)
         ):
             refusal = Refusal(ResultCode.UNKNOWN_PEER, "no such peer")
         else:
-            found = agree(self.local, peer.remote, message, connection.secure, InbandSecurity.NO_INBAND_SECURITY)
+            found = agree(self.local, remote, message, connection.secure, InbandSecurity.NO_INBAND_SECURITY)
             if isinstance(found, Refusal):
                 refusal = found
         connection.cer = message
@@ -146,10 +170,23 @@ class Node:
             connection.close()
             events.append(Refused(connection, origin_host, refusal))
             return
-        assert peer is not None
+        assert remote is not None
         assert isinstance(found, Capabilities)
         self.forget(connection)
+        if peer is None:
+            peer = self.add(remote)
+            self.learned.add(origin_host)
         peer.accept(connection, found, now, events)
+
+    def _template_for(self, origin_host: str, cer: Message) -> Remote | None:
+        """Whoever a template lets in, as a peer of its own."""
+        if not origin_host or origin_host == self.local.origin_host.lower():
+            return None
+        realm = identity(cer, codes.ORIGIN_REALM)
+        for template in self.templates:
+            if template.origin_realm.lower() == realm and len(self.learned) < DIAMETER_LEARNED_PEERS_MAX:
+                return replace(template, origin_host=origin_host, connect=False)
+        return None
 
     def cea(self, connection: Connection, remote: Remote | None, refusal: Refusal | None, tls: bool = False) -> bytes:
         """The answer to the CER of an accepted connection. remote: None for a stranger. refusal: None for yes."""

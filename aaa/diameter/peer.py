@@ -26,7 +26,7 @@ The table is in states.py. Where we depart from it, or it says nothing:
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aaa.diameter import codes
 from aaa.diameter.answers import local_identity, refused
@@ -81,17 +81,21 @@ class Connection:
     """One transport connection. Made by Node.accept() or Peer.connected()."""
 
     __slots__ = (
+        "_fault",
+        "_messages",
         "_node",
         "_out",
         "addresses",
         "cer",
         "closing",
         "deadline",
+        "link",
         "names",
         "peer",
         "received",
         "remote_address",
         "secure",
+        "starts_tls",
         "unsent_octets",
         "waiting",
     )
@@ -107,11 +111,19 @@ class Connection:
     ) -> None:
         self._node = node
         self._out: list[bytes] = []
+        self._messages: list[Message] = []
+        """Received, and still to be looked at."""
+        self._fault = 0
+        """What is wrong with the stream behind them."""
+        self.link: Any = None
+        """The shell's own: what carries this connection."""
         self.peer = peer
         """None until its CER has been accepted."""
         self.remote_address = remote_address
         self.addresses = addresses
         self.secure = secure
+        self.starts_tls = False
+        """TLS begins; nothing that came in the clear counts any more. Until secured()."""
         self.names = names
         """Who its certificate says it is, in lower case; None: nobody asked for one."""
         self.cer: Message | None = None
@@ -124,23 +136,47 @@ class Connection:
         """Hop-by-Hop Identifiers of requests that wait for our answer."""
         self.unsent_octets = 0
 
-    def receive_data(self, data: bytes, now: float) -> list[Event]:
+    def receive_data(self, data: bytes, now: float, count_max: int | None = None) -> list[Event]:
+        """count_max: look at so many messages now; while there are `pending` ones, call again, with b"" or more."""
         events: list[Event] = []
         if self.closing:
             return events
-        self.received += data
-        messages, consumed, fault = diameter.split(self.received, DIAMETER_MESSAGE_BYTES_MAX)
-        del self.received[:consumed]
+        messages = self._messages
+        if data:
+            self.received += data
+            found, consumed, self._fault = diameter.split(self.received, DIAMETER_MESSAGE_BYTES_MAX)
+            del self.received[:consumed]
+            messages = messages + found if messages else found
+        if count_max is None or len(messages) <= count_max:
+            self._messages = []
+        else:
+            self._messages = messages[count_max:]
+            messages = messages[:count_max]
+        tap = self._node.tap
         for message in messages:
-            if self.closing:
-                return events
+            if tap is not None:
+                tap(self, message.raw, True)
             if self.peer is None:
                 self._node.identify(self, message, now, events)
             else:
                 self.peer.receive(self, message, now, events)
-        if fault and not self.closing:
-            self._broken(fault, now, events)
+            if self.closing:
+                self._messages = []
+                return events
+            if self.starts_tls:
+                # Security: what was put behind the exchange in the clear is nobody's.
+                self._messages = []
+                self.received.clear()
+                self._fault = 0
+                return events
+        if self._fault and not self._messages:
+            self._broken(self._fault, now, events)
         return events
+
+    @property
+    def pending(self) -> int:
+        """Messages that are still to be looked at."""
+        return len(self._messages)
 
     def _broken(self, fault: int, now: float, events: list[Event]) -> None:
         """The stream cannot be followed any further."""
@@ -172,6 +208,12 @@ class Connection:
             self.close()
         return []
 
+    def secured(self, names: frozenset[str]) -> None:
+        """TLS that began after the exchange is up. names: as of Node.accept()."""
+        self.starts_tls = False
+        self.secure = True
+        self.names = names
+
     def distrust(self, detail: str, now: float) -> list[Event]:
         """TLS that began after the exchange came to nothing, or to the certificate of somebody else."""
         events: list[Event] = []
@@ -194,6 +236,8 @@ class Connection:
             self._out.append(octets)
             self.unsent_octets += len(octets)
             self._node.touched[self] = None
+            if self._node.tap is not None:
+                self._node.tap(self, octets, False)
 
     def close(self) -> None:
         self.closing = True
@@ -507,7 +551,8 @@ class Peer:
             if self.capabilities.tls:
                 connection = self.connection
                 assert connection is not None
-                events.append(StartTls(connection))
+                connection.starts_tls = True
+                events.append(StartTls(connection, connection.data_to_send()))
             events.append(Opened(self, self.capabilities))
             self._obey(self.watchdog.connection_up(now), now, events)
             return

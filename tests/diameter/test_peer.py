@@ -584,10 +584,13 @@ def test_a_peer_is_offered_only_what_it_may_use():
 def test_tls_after_the_exchange_where_the_peer_asks_for_it():
     server = node("server", [Remote("client")], inband_tls=True)
     connection = accepted(server)
-    events = connection.receive_data(cer(Inband_Security_Id=1), 0.0)
-    [answer] = messages_of(connection)
+    events = connection.receive_data(cer(Inband_Security_Id=1) + ccr(), 0.0)
+    answer = Message.parse(events[0].octets)
     assert (result_of(answer), answer.get_unsigned32(codes.INBAND_SECURITY_ID)) == (2001, 1)
+    # What was put behind the exchange in the clear is nobody's request.
     assert [type(event) for event in events] == [StartTls, Opened]
+    connection.secured(frozenset(["client"]))
+    assert [type(event) for event in connection.receive_data(ccr(), 0.0)] == [Request]
 
 
 def test_two_nodes_agree_on_tls_in_band():
@@ -598,6 +601,7 @@ def test_two_nodes_agree_on_tls_in_band():
     wire.run()
     for one in (client, server):
         assert [type(event) for event in wire.events[one] if not isinstance(event, Connect)] == [StartTls, Opened]
+        assert next(iter(one.peers.values())).connection.secure
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from aaa.diameter import codes
-from aaa.diameter.events import Connect, Event
+from aaa.diameter.events import Connect, Event, StartTls
 from aaa.diameter.node import Node
 from aaa.diameter.peer import Connection, Peer
 from aaa.diameter.settings import Local, Remote
@@ -127,6 +127,10 @@ class Wire:
             self.events[node].append(event)
             if isinstance(event, Connect):
                 self.holding.append(event.peer)
+            elif isinstance(event, StartTls):
+                there, connection = self.other(node), event.connection
+                self.happened(there, self.ends[connection].receive_data(event.octets, self.now))
+                connection.secured(frozenset([there.local.origin_host]))
 
     def dial(self, peer: Peer) -> None:
         here = next(node for node in self.nodes if peer in node.peers.values())

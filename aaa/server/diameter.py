@@ -1,0 +1,592 @@
+"""The Diameter node as sockets see it: listeners, dialled peers, timers, and batches to the applications.
+
+What one read brings is one batch: its requests go to their application together, and their answers leave together when
+the journal's group is durable. Knows sockets and machines; what a request means is the applications' (aaa.mapping).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from enum import Enum
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aaa.config import Config
+from aaa.diameter import codes
+from aaa.diameter.answers import local_identity, refused
+from aaa.diameter.capabilities import Refusal
+from aaa.diameter.codes import ResultCode
+from aaa.diameter.events import (
+    Answer,
+    Closed,
+    Connect,
+    Event,
+    Opened,
+    Reason,
+    Refused,
+    Request,
+    Restarted,
+    StartTls,
+    Unanswered,
+)
+from aaa.diameter.node import Node
+from aaa.diameter.peer import Connection, Peer
+from aaa.diameter.routing import Destination, Routes, Way, choose
+from aaa.dictionary.diameter import Application as ApplicationId
+from aaa.dictionary.diameter import load
+from aaa.limits import DIAMETER_CER_TIMEOUT_S, DIAMETER_HANDSHAKES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
+from aaa.mapping.application import Application
+from aaa.server.diameter_link import Link
+from aaa.server.diameter_peers import ANY_HOST, locals_of, remote_of, routes_of
+from aaa.server.log import Log
+from aaa.state import schema
+from aaa.state.schema import Row
+from aaa.state.store import Store
+from native import diameter
+from native.diameter import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, Message
+
+if TYPE_CHECKING:
+    from aaa.config.schema import Peer as PeerSettings
+
+LATENCY_BUCKETS: Final = 26
+"""Powers of two microseconds, as those of the RADIUS ports."""
+NO_STATE_MAINTAINED: Final = 1
+S6A: Final = 16777251
+NOT_FOUND: Final = (ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY)
+"""Answers after which another way may do."""
+Done = Callable[[Message | None, str], None]
+
+
+class Handled(Enum):
+    """Somebody else answers the request."""
+
+    HANDLED = "handled"
+
+
+HANDLED: Final = Handled.HANDLED
+
+
+class Agent(Protocol):
+    """Who looks at requests before the applications: firewall, relay, duplicates."""
+
+    def admit(self, request: Request, now: float) -> bytes | Handled | None:
+        """None: serve it here. Octets: its answer, to be sent at once. HANDLED: it will be answered."""
+        ...
+
+    def answered(self, requests: Sequence[Request], answers: Sequence[bytes]) -> None:
+        """These answers of the applications leave now."""
+        ...
+
+
+class Context(Protocol):
+    """What a request of ours is sent with: Peer.send_request()'s `context`."""
+
+    def answered(self, event: Answer) -> None: ...
+
+    def unanswered(self, event: Unanswered) -> None: ...
+
+
+class CommandCounters:
+    """Requests of one command from one peer."""
+
+    __slots__ = ("latency", "latency_sum_ns", "received")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.latency = [0] * LATENCY_BUCKETS
+        """From the octets' coming to the answer's leaving; bucket n: within 2**n µs, the last one all others."""
+        self.latency_sum_ns = 0
+
+
+class Diameter:
+    """All Diameter identities of this server."""
+
+    def __init__(self, config: Config, store: Store, log: Log) -> None:
+        """Raises DictionaryError, and ValueError for routes that exclude each other."""
+        self.config = config
+        self.store = store
+        self.journal = store.journal
+        self.log = log
+        self.dictionary = load()
+        self.applications: dict[int, Application] = {}
+        """By Application-Id: who answers."""
+        self.agent: Agent | None = None
+        self.on_opened: Callable[[Peer], None] | None = None
+        self.on_restarted: Callable[[Peer], None] | None = None
+        self.on_closed: Callable[[Peer], None] | None = None
+        self.counters: dict[str, dict[tuple[int, int], CommandCounters]] = {}
+        """By Origin-Host in lower case, then by Application-Id and command."""
+        self.unsent_answers = 0
+        """Answers whose connection was gone."""
+        self.links: set[Link] = set()
+        self.nodes: list[Node] = []
+        self.settings: dict[Node, dict[str, PeerSettings]] = {}
+        """The [[peer]] entries of a node, by Origin-Host in lower case; "*" and the realm for templates."""
+        self.routes: dict[Node, Routes] = {}
+        self.loop: asyncio.AbstractEventLoop
+        self._servers: list[asyncio.Server] = []
+        self._dials: dict[Peer, asyncio.Task[None]] = {}
+        self._opened: set[Peer] = set()
+        self._leaving: set[Peer] = set()
+        """Peers that are configured no more, until they are closed."""
+        self._unflushed: set[Node] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._stopping = False
+        if config.diameter.origin_host:
+            at = time.time()
+            for local in locals_of(config, self.dictionary, self.origin_state_id(at)):
+                node = Node(local, (), random.random, at, partial(random.getrandbits, 32))
+                self.nodes.append(node)
+                self.settings[node] = {}
+                self.routes[node] = routes_of(config, local, self.dictionary)
+            self._use_peers(config, 0.0)
+
+    def origin_state_id(self, at: float) -> int:
+        """Constant while sessions are kept: over restarts too, until a backup was restored (RFC 6733 §8.16)."""
+        with closing(schema.connect(self.config.store.path)) as db:
+            kept = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('origin_state_id', 'restored_at')"))
+        restored_at = int(float(kept.get("restored_at", 0)))
+        number = int(kept.get("origin_state_id", 0))
+        if number and number >= restored_at:
+            return number
+        number = max(int(at), restored_at)
+        self.journal.append(Row.META, ("origin_state_id", str(number)))
+        return number
+
+    # Peers as configured
+
+    def _use_peers(self, config: Config, now: float) -> None:
+        for node in self.nodes:
+            for peer in config.peer:
+                if peer.identity.lower() == node.local.origin_host.lower():
+                    remote = remote_of(peer, self.dictionary)
+                    self.settings[node][peer.origin_host.lower()] = peer
+                    if peer.origin_host == ANY_HOST:
+                        node.templates += (remote,)
+                    else:
+                        node.add(remote)
+
+    # Life
+
+    async def start(self) -> list[tuple[str, int]]:
+        """Listen and dial; the addresses listened on. Raises OSError when one cannot be had."""
+        self.loop = asyncio.get_running_loop()
+        settings = self.config.diameter
+        bound = []
+        for node in self.nodes:
+            if node is self.nodes[0]:
+                listen, port = settings.listen, settings.port
+            else:
+                identity = settings.identity[self.nodes.index(node) - 1]
+                listen, port = identity.listen or settings.listen, identity.port
+            bound += [await self._listen(node, address, port) for address in listen]
+        for node in self.nodes:
+            for peer in list(node.peers.values()):
+                if peer.remote.connect:
+                    self._settle_peer(node, peer, peer.start(self.now()))
+        return bound
+
+    async def _listen(self, node: Node, address: str, port: int) -> tuple[str, int]:
+        ip = ip_address(address)
+        sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ip.version == 6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setblocking(False)
+            sock.bind((address, port))
+            where = sock.getsockname()
+            self._servers.append(await self.loop.create_server(partial(Link, self, node), sock=sock))
+        except OSError as error:
+            sock.close()
+            raise OSError(error.errno, f"cannot listen on {address} port {port}: {error.strerror}") from None
+        return where[0], where[1]
+
+    async def stop(self, timeout_s: float) -> None:
+        """Take no more connections, tell every peer that we come back, and wait for what is in work; then end all."""
+        self._stopping = True
+        for server in self._servers:
+            server.close()
+        for task in self._dials.values():
+            task.cancel()
+        if self.nodes:
+            for node in self.nodes:
+                self._note_all(node, node.stop(self.now()))
+                self._flush(node)
+            self.journal.flush()
+            deadline = self.now() + timeout_s
+            while self.links and self.now() < deadline:
+                await asyncio.sleep(0.01)
+        for link in list(self.links):
+            link.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def now(self) -> float:
+        return self.loop.time()
+
+    # What the links tell
+
+    def settle(self, node: Node, connection: Connection, events: list[Event]) -> None:
+        """Carry out what a machine wants after a call about one connection."""
+        if events:
+            requests = [event for event in events if type(event) is Request]
+            if len(requests) != len(events):
+                self._note_all(node, [event for event in events if type(event) is not Request])
+            if requests:
+                self._serve(node, requests)
+        self._flush(node)
+        peer = connection.peer
+        self._expect((connection if peer is None else peer).next_deadline())
+
+    def _settle_peer(self, node: Node, peer: Peer, events: list[Event]) -> None:
+        self._note_all(node, events)
+        self._flush(node)
+        self._expect(peer.next_deadline())
+
+    def _flush(self, node: Node) -> None:
+        """Send what the machines have written, a connection at a time."""
+        for connection in node.ready():
+            link = connection.link
+            if link is not None and not link.flush():
+                peer = connection.peer
+                events: list[Event] = []
+                if peer is not None:
+                    peer.fail(connection, Reason.UNSENT, "", self.now(), events)
+                link.abort()
+                self._note_all(node, events)
+
+    def flush_soon(self, node: Node, peer: Peer) -> None:
+        """A request was given to a peer outside of any batch: it leaves with others that come by then."""
+        self._expect(peer.next_deadline())
+        if not self._unflushed:
+            self.loop.call_soon(self._flush_late)
+        self._unflushed.add(node)
+
+    def _flush_late(self) -> None:
+        nodes, self._unflushed = self._unflushed, set()
+        for node in nodes:
+            self._flush(node)
+
+    # Requests
+
+    def _serve(self, node: Node, requests: list[Request]) -> None:
+        """Requests of one connection: to the applications, and their answers on the way."""
+        agent = self.agent
+        if agent is not None:
+            requests = self._admitted(agent, requests)
+            if not requests:
+                return
+        at = time.time()
+        received_ns = time.monotonic_ns()
+        first = requests[0].message.application
+        if all(request.message.application == first for request in requests):
+            groups = {first: requests}
+        else:
+            groups = {}
+            for request in requests:
+                groups.setdefault(request.message.application, []).append(request)
+        for number, group in groups.items():
+            answers = self._answers(node, number, group, at)
+            self.journal.when_durable(partial(self._send_answers, node, group, answers, received_ns))
+        self.journal.flush()
+
+    def _admitted(self, agent: Agent, requests: list[Request]) -> list[Request]:
+        now = self.now()
+        admitted = []
+        for request in requests:
+            verdict = agent.admit(request, now)
+            if verdict is None:
+                admitted.append(request)
+            elif verdict is not HANDLED:
+                request.peer.send_answer(request, verdict)
+        return admitted
+
+    def _answers(self, node: Node, number: int, requests: list[Request], at: float) -> list[bytes]:
+        application = self.applications.get(number)
+        if application is None:
+            refusal = Refusal(ResultCode.APPLICATION_UNSUPPORTED)
+        else:
+            try:
+                return application.receive(requests, at)
+            except Exception as error:
+                self.log.exception("diameter.failed", error, application=number, requests=len(requests))
+                refusal = Refusal(ResultCode.UNABLE_TO_COMPLY)
+        return [refused(node.local, request.message, refusal) for request in requests]
+
+    def _send_answers(self, node: Node, requests: list[Request], answers: list[bytes], received_ns: int) -> None:
+        """The group that they caused is durable."""
+        if self.agent is not None:
+            self.agent.answered(requests, answers)
+        peer = requests[0].peer
+        spent_ns = time.monotonic_ns() - received_ns
+        bucket = min((spent_ns // 1000).bit_length(), LATENCY_BUCKETS - 1)
+        commands = self.counters.get(peer.remote.origin_host)
+        if commands is None:
+            commands = self.counters.setdefault(peer.remote.origin_host, {})
+        for request, octets in zip(requests, answers, strict=True):
+            message = request.message
+            if not peer.send_answer(request, octets):
+                self.unsent_answers += 1
+            counters = commands.get((message.application, message.command))
+            if counters is None:
+                counters = commands[message.application, message.command] = CommandCounters()
+            counters.received += 1
+            counters.latency[bucket] += 1
+            counters.latency_sum_ns += spent_ns
+        self._flush(node)
+
+    # Requests of ours
+
+    def send(
+        self,
+        host: str,
+        realm: str,
+        application: int,
+        command: int,
+        session_id: bytes,
+        avps: Sequence[bytes],
+        done: Done,
+        at: float,
+    ) -> bool:
+        """Send a request to a host, directly or by the routes.
+
+        session_id, host and realm: for Session-Id and Destination-*; Origin-*, the application's id and S6a's
+        Auth-Session-State are added here, before avps. done: called once with the answer, or with None and the reason
+        why there is none; never from within this call. False, and done is not called: nobody takes it now.
+        """
+        for node in self._nodes_for(host):
+            errand = Errand(self, node, host, realm, application, done)
+            octets = self._request(node, application, command, session_id, host, realm, avps)
+            if errand.send(octets, False):
+                return True
+        return False
+
+    def _nodes_for(self, host: str) -> Iterable[Node]:
+        """Those to which the host is connected come first."""
+        key = host.lower()
+        return sorted(self.nodes, key=lambda node: key not in node.peers or not node.peers[key].is_open)
+
+    def _request(
+        self,
+        node: Node,
+        application: int,
+        command: int,
+        session_id: bytes,
+        host: str,
+        realm: str,
+        avps: Sequence[bytes],
+    ) -> bytes:
+        parts = [diameter.avp(codes.SESSION_ID, session_id)]
+        parts += application_avps(self._application_id(application))
+        parts += local_identity(node.local)
+        parts.append(diameter.avp(codes.DESTINATION_HOST, host.encode()))
+        parts.append(diameter.avp(codes.DESTINATION_REALM, realm.encode()))
+        parts += avps
+        return diameter.message(FLAG_REQUEST | FLAG_PROXIABLE, command, application, 0, node.next_end_to_end(), parts)
+
+    def _application_id(self, number: int) -> ApplicationId:
+        return next(one for one in self.dictionary.applications.values() if one.number == number)
+
+    # Events
+
+    def _note_all(self, node: Node, events: Iterable[Event]) -> None:
+        for event in events:
+            self._note(node, event)
+
+    def _note(self, node: Node, event: Event) -> None:
+        match event:
+            case Answer(context=context):
+                context.answered(event)  # type: ignore[attr-defined]
+            case Unanswered(context=context):
+                context.unanswered(event)  # type: ignore[attr-defined]
+            case Request():
+                self._serve(node, [event])
+            case Connect(peer=peer):
+                self._dial(node, peer)
+            case StartTls(connection=connection, octets=octets):
+                self._start_tls(connection, octets)
+            case Opened(peer=peer, capabilities=capabilities):
+                self._opened.add(peer)
+                self.log.info(
+                    "diameter.peer_opened",
+                    peer.remote.origin_host,
+                    address=None if peer.connection is None else peer.connection.remote_address,
+                    product=capabilities.product_name,
+                    applications=sorted(capabilities.applications),
+                    relay=capabilities.relay or None,
+                )
+                if self.on_opened is not None:
+                    self.on_opened(peer)
+            case Closed(peer=peer, reason=reason, detail=detail):
+                self._closed(node, peer, reason, detail)
+            case Refused(connection=connection, origin_host=origin_host, refusal=refusal):
+                self.log.warning(
+                    "diameter.refused",
+                    refusal.text or "its CER is malformed",
+                    repeat=(connection.remote_address, origin_host, refusal.result),
+                    peer=origin_host,
+                    address=connection.remote_address,
+                    result=int(refusal.result),
+                )
+            case Restarted(peer=peer):
+                self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
+                if self.on_restarted is not None:
+                    self.on_restarted(peer)
+
+    def _closed(self, node: Node, peer: Peer, reason: Reason, detail: str) -> None:
+        dial = self._dials.pop(peer, None)
+        if dial is not None:
+            dial.cancel()
+        self._leaving.discard(peer)
+        node.forget_learned(peer)
+        was_open = peer in self._opened
+        self._opened.discard(peer)
+        self.log.info(
+            "diameter.peer_closed" if was_open else "diameter.dial_failed",
+            peer.remote.origin_host,
+            repeat=None if was_open else peer.remote.origin_host,
+            reason=reason.value,
+            detail=detail or None,
+        )
+        if was_open and self.on_closed is not None:
+            self.on_closed(peer)
+
+    # Dialling
+
+    def _dial(self, node: Node, peer: Peer) -> None:
+        if self._stopping:
+            return
+        entry = self.settings[node][peer.remote.origin_host.lower()]
+        self._dials[peer] = self.loop.create_task(self._dial_peer(node, peer, entry))
+
+    async def _dial_peer(self, node: Node, peer: Peer, entry: PeerSettings) -> None:
+        host, _, port = entry.connect.rpartition(":")
+        try:
+            async with asyncio.timeout(DIAMETER_CER_TIMEOUT_S / 2):
+                await self.loop.create_connection(
+                    partial(Link, self, node, peer), host.removeprefix("[").removesuffix("]"), int(port)
+                )
+        except TimeoutError:
+            self.dial_failed(node, peer, "took too long")
+        except OSError as error:
+            self.dial_failed(node, peer, error.strerror or str(error))
+        finally:
+            if self._dials.get(peer) is asyncio.current_task():
+                del self._dials[peer]
+
+    def dial_failed(self, node: Node, peer: Peer, detail: str) -> None:
+        self._settle_peer(node, peer, peer.connect_failed(detail, self.now()))
+
+    # TLS
+
+    def may_shake_hands(self, link: Link) -> bool:
+        """Whether one more connection may begin with TLS; too many wait for it otherwise."""
+        others = [other for other in self.links if other.shakes_hands]
+        from_there = sum(other.remote_address == link.remote_address for other in others)
+        if len(others) < DIAMETER_HANDSHAKES_MAX and from_there < DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
+            return True
+        link.node.floods += 1
+        return False
+
+    def names_of(self, session: ssl.SSLObject) -> frozenset[str]:
+        return frozenset()
+
+    def in_band_is_up(self, connection: Connection, names: frozenset[str]) -> None:
+        connection.secured(names)
+
+    def tls_failed(self, link: Link, detail: str) -> None:
+        self.log.warning(
+            "diameter.tls_failed", detail, repeat=(link.remote_address, detail), address=link.remote_address
+        )
+
+    def _start_tls(self, connection: Connection, octets: bytes) -> None:
+        raise NotImplementedError
+
+    # Time
+
+    def _expect(self, at: float | None) -> None:
+        """Be woken at a deadline. One timer serves all; it moves when something is due earlier."""
+        if at is not None and at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self.loop.call_at(at, self._expired)
+
+    def _expired(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        now = self.now()
+        for node in self.nodes:
+            holders: list[Peer | Connection] = [*node.peers.values(), *node.unknown]
+            for holder in holders:
+                due = holder.next_deadline()
+                if due is not None and due <= now:
+                    self._note_all(node, holder.handle_deadline(now))
+                    due = holder.next_deadline()
+                self._expect(due)
+            self._flush(node)
+
+
+class Errand:
+    """A request of ours on its way: the peers that it may go by, and who waits for the answer."""
+
+    __slots__ = ("application", "diameter", "done", "node", "octets", "tried", "way")
+
+    def __init__(self, owner: Diameter, node: Node, host: str, realm: str, application: int, done: Done) -> None:
+        self.diameter = owner
+        self.node = node
+        self.application = application
+        self.done = done
+        self.tried: set[str] = set()
+        found = owner.routes[node].find(Destination("", realm.lower(), application, ""))
+        by_route = found.peers if isinstance(found, Way) else ()
+        self.way = Way((host.lower(), *by_route))
+
+    def send(self, octets: bytes, again: bool) -> bool:
+        """By the next peer that takes it; False when there is none."""
+        self.octets = octets
+        while True:
+            peer = choose(self.way, self.node.peers, self.application, self.tried)
+            if peer is None:
+                return False
+            self.tried.add(peer.remote.origin_host.lower())
+            if peer.send_request(octets, self, self.diameter.now(), again):
+                self.diameter.flush_soon(self.node, peer)
+                return True
+
+    def answered(self, event: Answer) -> None:
+        message = event.message
+        if message.fault:
+            self.done(None, Reason.PROTOCOL)
+        elif (
+            message.flags & FLAG_ERROR
+            and message.get_unsigned32(codes.RESULT_CODE) in NOT_FOUND
+            and self.send(self.octets, False)
+        ):
+            return
+        else:
+            self.done(message, "")
+
+    def unanswered(self, event: Unanswered) -> None:
+        if not self.send(event.octets, True):
+            self.done(None, event.reason)
+
+
+def application_avps(application: ApplicationId) -> list[bytes]:
+    """How a request names its application, and that no state is kept where its standard wants that said."""
+    number = diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, application.number)
+    if application.number != S6A:
+        return [number]
+    vendor = diameter.unsigned32_avp(codes.VENDOR_ID, application.vendor)
+    return [
+        diameter.grouped_avp(codes.VENDOR_SPECIFIC_APPLICATION_ID, [vendor, number]),
+        diameter.integer32_avp(codes.AUTH_SESSION_STATE, NO_STATE_MAINTAINED),
+    ]
