@@ -52,6 +52,7 @@ from aaa.radius.clients import Client, Clients, format_address
 from aaa.server import systemd, views
 from aaa.server.admin import Admin
 from aaa.server.admin_sync import Sync
+from aaa.server.diameter import Diameter
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log, LogHandler
@@ -148,6 +149,7 @@ class Server:
         self.accounting_statistics = Statistics()
         self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
         self.network = Dynamic(self.clients, prepared.options, prepared.dictionary, config.radius.listen)
+        self.diameter = Diameter(config, self.store, self.log)
         self.enforcer = Enforcer(
             self.store, self.decisions, self.addresses, self.network, EnforceSettings(config.policy.escalate)
         )
@@ -242,6 +244,7 @@ class Server:
         self.link = StoreLink(self.store.journal, config.store.path, self.on_writer_lost, self.store_lock.fileno())
         await self.link.start()
         self.open_ports(config)
+        diameter = await self.diameter.start()
         self.http = HttpProcess(self.admin.handle, make_settings(config, VERSION), config.api.listen)
         self.http.start()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -267,6 +270,7 @@ class Server:
             f"serving {len(self.store.services)} services, {len(self.clients)} NASes",
             auth=[port.socket.address() for port in self.ports if isinstance(port, AccessPort)],
             acct=[port.socket.address() for port in self.ports if isinstance(port, AccountingPort)],
+            diameter=diameter or None,
             api=self.http.address,
             load_seconds=round(self.load_seconds, 3),
         )
@@ -425,6 +429,7 @@ class Server:
         for port in self.ports:
             loop.remove_reader(port.socket.fd)
         self.network.close()
+        await self.diameter.stop(self.prepared.config.server.stop_timeout if self.exit_code == 0 else 0.0)
         if self.http is not None:
             await self.http.stop(drain=self.exit_code == 0)
         if self.link is not None:
