@@ -56,6 +56,10 @@ class Avps:
     def has(self, code: int, vendor: int = 0) -> bool: ...
     def get(self, code: int, vendor: int = 0) -> bytes | None:
         """Value of the first such AVP; an empty one is b""."""
+    def get_text(self, code: int, vendor: int = 0) -> str | None:
+        """The same as UTF-8; what is none comes as U+FFFD."""
+    def echo(self, code: int, vendor: int = 0) -> bytes:
+        """The first such AVP as it came, header, value and padding, for an answer that repeats it; b"" when absent."""
     def get_all(self, code: int, vendor: int = 0) -> list[bytes]: ...
     def get_unsigned32(self, code: int, vendor: int = 0) -> int | None:
         """None when absent or of another length; likewise the next two."""
@@ -80,6 +84,9 @@ class Message(Avps):
     hop_by_hop: int
     end_to_end: int
 
+    def sameness(self) -> bytes:
+        """Equal for a message and the same sent again: End-to-End Identifier, command, application, Session-Id and
+        Origin-Host (RFC 6733 §3), whatever its T bit and Hop-by-Hop Identifier."""
     @classmethod
     def parse(cls, octets: bytes) -> Message:
         """A decoded message that owns its octets. Look at .fault before anything else."""
@@ -136,6 +143,7 @@ class Grammar:
     def check(self, avps: Avps) -> tuple[int, bytes] | None:
         """The first fault as (Result-Code, content of Failed-AVP); None where there is none.
 
-        5001 unknown AVP with M; 5004 value of a wrong form; 5005 an AVP is missing (the example bears zeros); 5008 not
-        allowed here; 5009 too often; 5014 length. Inside a group the offender is given in its group.
+        3009 flags that nobody has defined (the offender is given without them); 5001 unknown AVP with M; 5004 value of
+        a wrong form; 5005 an AVP is missing (the example bears zeros); 5008 not allowed here; 5009 too often; 5014
+        length. Inside a group the offender is given in its group.
         """

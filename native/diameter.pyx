@@ -6,8 +6,11 @@ else goes by entries without a check. Offsets are 32 bits: a message's length ha
 """
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -37,8 +40,13 @@ cdef enum:
     ERROR = 0x20
     RETRANSMITTED = 0x10
     RESERVED = 0x0F
+    SESSION_ID = 263
+    ORIGIN_HOST = 264
+    SAMENESS = 16               # octets of it before the Session-Id
     VENDOR_BIT = 0x80
     MANDATORY_BIT = 0x40
+    RESERVED_BITS = 0x1F
+    STACK_COUNT = 64            # AVPs that are found in one walk, without counting them first
     RULES_MAX = 256             # Bound: counts of one check stand on the stack; 3GPP's largest command has 80
 
 HEADER_OCTETS, AVP_COUNT_MAX, GROUP_DEPTH_MAX = HEADER, COUNT_MAX, DEPTH_MAX
@@ -56,6 +64,7 @@ cdef enum:
 KIND_OCTETS, KIND_32, KIND_64, KIND_GROUPED, KIND_ADDRESS, KIND_IDENTITY = OCTETS, WORD, LONG, GROUPED, ADDRESS, IDENTITY
 
 cdef enum:  # Result-Codes, RFC 6733 §7.1.5
+    INVALID_AVP_BITS = 3009
     AVP_UNSUPPORTED = 5001
     INVALID_AVP_VALUE = 5004
     MISSING_AVP = 5005
@@ -99,6 +108,25 @@ cdef inline uint32_t hash_of(uint64_t key) noexcept nogil:
     return <uint32_t>((key * <uint64_t>0x9E3779B97F4A7C15) >> 32)
 
 
+cdef inline bint read_entry(const uint8_t* data, uint32_t at, uint32_t end, Entry* entry) noexcept nogil:
+    """The AVP at an offset below end; False where its length lies."""
+    cdef uint32_t length, header
+    if end - at < AVP_HEADER:
+        return False
+    entry.flags = data[at + 4]
+    length = read_u24(data + at + 5)
+    header = VENDOR_HEADER if entry.flags & VENDOR_BIT else AVP_HEADER
+    if length < header or length > end - at or padded(length) > end - at:
+        return False
+    entry.code = read_u32(data + at)
+    entry.vendor = read_u32(data + at + 8) if entry.flags & VENDOR_BIT else 0
+    entry.start = at
+    entry.value = at + header
+    entry.length = length - header
+    return True
+
+
+@cython.freelist(64)
 cdef class Avps:
     def __dealloc__(self):
         PyMem_Free(self.entries)
@@ -106,24 +134,24 @@ cdef class Avps:
     cdef int index(self, uint32_t start, uint32_t end) except -1:
         """Find the AVPs in octets[start:end]; sets fault. start and end lie within octets."""
         cdef const uint8_t* data = octets_of(self.octets)
-        cdef uint32_t at = start
-        cdef uint32_t length, header
-        cdef int count = 0
+        cdef Entry found[STACK_COUNT]
         cdef Entry* entry
-        # First their number, then the memory for it: what is allocated follows from what was really sent.
-        while end - at >= AVP_HEADER:
-            length = read_u24(data + at + 5)
-            header = VENDOR_HEADER if data[at + 4] & VENDOR_BIT else AVP_HEADER
-            if length < header or length > end - at or padded(length) > end - at:
+        cdef Entry beyond
+        cdef uint32_t at = start
+        cdef int count = 0
+        self.start = start
+        self.end = end
+        # What is allocated follows from what was really sent: few AVPs are found at once, many are counted first.
+        while at < end:
+            entry = &found[count] if count < STACK_COUNT else &beyond
+            if not read_entry(data, at, end, entry):
                 self.fault = AVP_LENGTH
                 break
             if count == COUNT_MAX:
                 self.fault = TOO_MANY_AVPS
                 break
             count += 1
-            at += padded(length)
-        if self.fault == NONE and at != end:
-            self.fault = AVP_LENGTH
+            at = entry.value + padded(entry.length)
         self.fault_at = at
         if count == 0:
             return 0
@@ -131,21 +159,14 @@ cdef class Avps:
         if self.entries == NULL:
             raise MemoryError()
         self.count = count
-        at = start
-        for position in range(count):
-            entry = &self.entries[position]
-            entry.code = read_u32(data + at)
-            entry.flags = data[at + 4]
-            length = read_u24(data + at + 5)
-            header = AVP_HEADER
-            entry.vendor = 0
-            if entry.flags & VENDOR_BIT:
-                header = VENDOR_HEADER
-                entry.vendor = read_u32(data + at + 8)
-            entry.start = at
-            entry.value = at + header
-            entry.length = length - header
-            at += padded(length)
+        memcpy(self.entries, found, min(count, <int>STACK_COUNT) * sizeof(Entry))
+        if count > STACK_COUNT:
+            entry = &found[STACK_COUNT - 1]
+            at = entry.value + padded(entry.length)
+            for position in range(STACK_COUNT, count):
+                entry = &self.entries[position]
+                read_entry(data, at, end, entry)
+                at = entry.value + padded(entry.length)
         return 0
 
     cdef Entry* find(self, uint32_t code, uint32_t vendor) noexcept:
@@ -176,7 +197,17 @@ cdef class Avps:
         cdef Entry* entry = self.find(code, vendor)
         return None if entry == NULL else self.value_of(entry)
 
-    def get_all(self, uint32_t code, uint32_t vendor=0):
+    cpdef str get_text(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        if entry == NULL:
+            return None
+        return PyUnicode_DecodeUTF8(<const char*>octets_of(self.octets) + entry.value, entry.length, "replace")
+
+    cpdef bytes echo(self, uint32_t code, uint32_t vendor=0):
+        cdef Entry* entry = self.find(code, vendor)
+        return b"" if entry == NULL else copy_of(self.octets, entry)
+
+    cpdef list get_all(self, uint32_t code, uint32_t vendor=0):
         cdef list found = []
         cdef int position
         for position in range(self.count):
@@ -226,18 +257,7 @@ cdef class Avps:
         return found
 
     def failed(self):
-        cdef const uint8_t* data
-        cdef uint8_t header[VENDOR_HEADER]
-        cdef Py_ssize_t left, size
-        if self.fault != AVP_LENGTH:
-            return b""
-        data = octets_of(self.octets)
-        left = PyBytes_GET_SIZE(self.octets) - self.fault_at
-        memset(header, 0, VENDOR_HEADER)
-        memcpy(header, data + self.fault_at, min(left, <Py_ssize_t>VENDOR_HEADER))
-        size = VENDOR_HEADER if header[4] & VENDOR_BIT else AVP_HEADER
-        write_u24(header + 5, size)
-        return PyBytes_FromStringAndSize(<const char*>header, size)
+        return failed_at(self.octets, self.fault_at) if self.fault == AVP_LENGTH else b""
 
     @property
     def raw(self):
@@ -246,6 +266,24 @@ cdef class Avps:
 
 @cython.final
 cdef class Message(Avps):
+    cpdef bytes sameness(self):
+        cdef Entry* session = self.find(SESSION_ID, 0)
+        cdef Entry* host = self.find(ORIGIN_HOST, 0)
+        cdef uint32_t session_length = 0 if session == NULL else session.length
+        cdef uint32_t host_length = 0 if host == NULL else host.length
+        cdef const uint8_t* data = octets_of(self.octets)
+        cdef bytes made = PyBytes_FromStringAndSize(NULL, SAMENESS + <Py_ssize_t>session_length + host_length)
+        cdef uint8_t* at = octets_of(made)
+        write_u32(at, self.command)
+        write_u32(at + 4, self.application)
+        write_u32(at + 8, self.end_to_end)
+        write_u32(at + 12, session_length)
+        if session_length:
+            memcpy(at + SAMENESS, data + session.value, session_length)
+        if host_length:
+            memcpy(at + SAMENESS + session_length, data + host.value, host_length)
+        return made
+
     @classmethod
     def parse(cls, bytes octets not None):
         return parse_message(octets)
@@ -275,12 +313,15 @@ cdef Message parse_message(bytes octets):
     return self
 
 
-def split(bytearray buffer not None, uint32_t octets_max):
+cpdef tuple split(bytearray buffer, uint32_t octets_max):
     cdef list messages = []
-    cdef const uint8_t* data = buffer
-    cdef Py_ssize_t size = len(buffer)
-    cdef Py_ssize_t at = 0
+    cdef const uint8_t* data
+    cdef Py_ssize_t size, at = 0
     cdef uint32_t length
+    if buffer is None:
+        raise TypeError("buffer is None")
+    data = <const uint8_t*>PyByteArray_AS_STRING(buffer)
+    size = PyByteArray_GET_SIZE(buffer)
     # A later octet may not have come, but what it would say of the version and the length is known by then.
     while size - at >= 4:
         if data[at] != 1:
@@ -317,33 +358,40 @@ cdef bytes new_avp(uint32_t code, uint64_t length, uint32_t vendor, bint mandato
     return made
 
 
-def avp(uint32_t code, bytes value not None, uint32_t vendor=0, bint mandatory=True):
+cpdef bytes avp(uint32_t code, bytes value, uint32_t vendor=0, bint mandatory=True):
     cdef uint8_t* at
-    cdef bytes made = new_avp(code, PyBytes_GET_SIZE(value), vendor, mandatory, &at)
+    cdef bytes made
+    if value is None:
+        raise TypeError("value is None")
+    made = new_avp(code, PyBytes_GET_SIZE(value), vendor, mandatory, &at)
     memcpy(at, octets_of(value), PyBytes_GET_SIZE(value))
     return made
 
 
-def unsigned32_avp(uint32_t code, uint32_t value, uint32_t vendor=0, bint mandatory=True):
+cpdef bytes unsigned32_avp(uint32_t code, uint32_t value, uint32_t vendor=0, bint mandatory=True):
     cdef uint8_t* at
     cdef bytes made = new_avp(code, 4, vendor, mandatory, &at)
     write_u32(at, value)
     return made
 
 
-def integer32_avp(uint32_t code, int32_t value, uint32_t vendor=0, bint mandatory=True):
+cpdef bytes integer32_avp(uint32_t code, int32_t value, uint32_t vendor=0, bint mandatory=True):
     cdef uint8_t* at
     cdef bytes made = new_avp(code, 4, vendor, mandatory, &at)
     write_u32(at, <uint32_t>value)
     return made
 
 
-def unsigned64_avp(uint32_t code, uint64_t value, uint32_t vendor=0, bint mandatory=True):
+cpdef bytes unsigned64_avp(uint32_t code, uint64_t value, uint32_t vendor=0, bint mandatory=True):
     cdef uint8_t* at
     cdef bytes made = new_avp(code, 8, vendor, mandatory, &at)
     write_u32(at, <uint32_t>(value >> 32))
     write_u32(at + 4, <uint32_t>(value & 0xFFFFFFFF))
     return made
+
+
+cdef inline list listed(parts):
+    return <list>parts if type(parts) is list else list(parts)
 
 
 cdef uint64_t size_of(list parts) except? 0xFFFFFFFFFFFFFFFF:
@@ -363,8 +411,8 @@ cdef void join(uint8_t* at, list parts):
         at += PyBytes_GET_SIZE(part)
 
 
-def grouped_avp(uint32_t code, members, uint32_t vendor=0, bint mandatory=True):
-    cdef list parts = list(members)
+cpdef bytes grouped_avp(uint32_t code, members, uint32_t vendor=0, bint mandatory=True):
+    cdef list parts = listed(members)
     cdef uint8_t* at
     cdef bytes made = new_avp(code, size_of(parts), vendor, mandatory, &at)
     join(at, parts)
@@ -394,23 +442,29 @@ cdef bytes new_message(
     return made
 
 
-def message(
+cpdef bytes message(
     int flags, uint32_t command, uint32_t application, uint32_t hop_by_hop, uint32_t end_to_end, avps
 ):
-    return new_message(flags, command, application, hop_by_hop, end_to_end, list(avps))
+    return new_message(flags, command, application, hop_by_hop, end_to_end, listed(avps))
 
 
-def answer(Message request not None, avps, bint error=False):
-    cdef int flags = (request.flags & PROXIABLE) | (ERROR if error else 0)
+cpdef bytes answer(Message request, avps, bint error=False):
+    cdef int flags
+    if request is None:
+        raise TypeError("request is None")
+    flags = (request.flags & PROXIABLE) | (ERROR if error else 0)
     return new_message(
-        flags, request.command, request.application, request.hop_by_hop, request.end_to_end, list(avps)
+        flags, request.command, request.application, request.hop_by_hop, request.end_to_end, listed(avps)
     )
 
 
-def readdressed(bytes octets not None, uint32_t hop_by_hop, bint retransmitted=False):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(octets)
+cpdef bytes readdressed(bytes octets, uint32_t hop_by_hop, bint retransmitted=False):
+    cdef Py_ssize_t size
     cdef bytes made
     cdef uint8_t* at
+    if octets is None:
+        raise TypeError("octets is None")
+    size = PyBytes_GET_SIZE(octets)
     if size < HEADER:
         raise ValueError(f"a message of {size} octets; its header has {HEADER_OCTETS}")
     made = PyBytes_FromStringAndSize(<const char*>octets_of(octets), size)
@@ -429,6 +483,9 @@ memset(&unknown, 0, sizeof(unknown))
 
 @cython.final
 cdef class Definitions:
+    def __cinit__(self):
+        self.groups = {}
+
     def __dealloc__(self):
         PyMem_Free(self.table)
 
@@ -457,8 +514,10 @@ cdef class Definitions:
             definition.key = key
             self.count += 1
         definition.kind = kind
+        self.version += 1
         if group is not None:
-            self.groups = {**(self.groups or {}), key: group}
+            self.groups[key] = group
+            definition.group = <PyObject*>group
 
     cdef int grow(self) except -1:
         """Twice the room."""
@@ -487,15 +546,15 @@ cdef class Grammar:
         cdef list given = list(rules)
         self.definitions = definitions
         self.extensible = extensible
-        self.count = 0
+        self.version = -1
         if len(given) > RULES_MAX:
             raise ValueError(f"{len(given)} rules; at most {RULES_MAX}")
         while size < 2 * len(given) + 1:
             size *= 2
         self.mask = size - 1
-        self.rules = <Rule*>PyMem_Calloc(max(1, len(given)), sizeof(Rule))
         self.table = <Rule*>PyMem_Calloc(size, sizeof(Rule))
-        if self.rules == NULL or self.table == NULL:
+        self.required = <Rule*>PyMem_Calloc(max(1, len(given)), sizeof(Rule))
+        if self.table == NULL or self.required == NULL:
             raise MemoryError()
         for code, vendor, least, most in given:
             if least < 0 or least > 0xFFFE or most == 0 or (most > 0 and most < least) or most > 0xFFFE:
@@ -505,17 +564,18 @@ cdef class Grammar:
                 raise ValueError(f"AVP {code} of vendor {vendor} is named twice")
             rule.used = True
             rule.key = key_of(code, vendor)
-            # In the table, `least` is the place of the rule.
-            rule.least = position
-            self.rules[position].key = rule.key
-            self.rules[position].least = least
-            self.rules[position].most = 0xFFFF if most < 0 else most
+            rule.place = position
+            rule.least = least
+            rule.most = 0xFFFF if most < 0 else most
+            if least > 0:
+                self.required[self.required_count] = rule[0]
+                self.required_count += 1
             position += 1
         self.count = position
 
     def __dealloc__(self):
-        PyMem_Free(self.rules)
         PyMem_Free(self.table)
+        PyMem_Free(self.required)
 
     cdef Rule* slot(self, uint64_t key) noexcept:
         cdef uint32_t at = hash_of(key) & self.mask
@@ -523,52 +583,84 @@ cdef class Grammar:
             at = (at + 1) & self.mask
         return &self.table[at]
 
-    cpdef tuple check(self, Avps avps):
-        cdef uint16_t counts[RULES_MAX]
-        cdef const uint8_t* data
-        cdef Entry* entry
-        cdef Rule* found
+    cdef int resolve(self) except -1:
+        """Copy what the definitions say of each rule's AVP, so that one look finds both."""
+        cdef uint32_t at
+        cdef Rule* rule
         cdef Definition* definition
-        cdef int position, place, result
-        cdef uint64_t key
-        cdef tuple failure
-        cdef object group
+        for at in range(self.mask + 1):
+            rule = &self.table[at]
+            if rule.used:
+                definition = self.definitions.slot(rule.key)
+                rule.known = definition.used
+                rule.kind = definition.kind
+                rule.group = definition.group
+        self.version = self.definitions.version
+        return 0
+
+    cpdef tuple check(self, Avps avps):
         if avps is None:
             raise TypeError("avps is None")
         if avps.fault == DEPTH or avps.fault == TOO_MANY_AVPS:
             return INVALID_AVP_VALUE, b""
-        data = octets_of(avps.octets)
-        memset(counts, 0, sizeof(counts))
-        for position in range(avps.count):
-            entry = &avps.entries[position]
+        return self.walk(avps.octets, avps.start, avps.end, avps.depth)
+
+    cdef tuple walk(self, bytes octets, uint32_t start, uint32_t end, int depth):
+        """check() of octets[start:end], which stand in `depth` groups."""
+        cdef uint16_t counts[RULES_MAX]
+        cdef const uint8_t* data = octets_of(octets)
+        cdef Entry entry
+        cdef Rule* rule
+        cdef Definition* definition
+        cdef PyObject* group
+        cdef uint32_t at = start
+        cdef int place, kind, result
+        cdef int count = 0
+        cdef uint64_t key
+        cdef tuple failure
+        if depth > DEPTH_MAX:
+            return INVALID_AVP_VALUE, b""
+        if self.version != self.definitions.version:
+            self.resolve()
+        memset(counts, 0, self.count * sizeof(uint16_t))
+        while at < end:
+            if not read_entry(data, at, end, &entry):
+                return INVALID_AVP_LENGTH, failed_at(octets, at)
+            if count == COUNT_MAX:
+                return INVALID_AVP_VALUE, b""
+            count += 1
+            at = entry.value + padded(entry.length)
+            if entry.flags & RESERVED_BITS:
+                return INVALID_AVP_BITS, without_reserved(octets, &entry)
             key = key_of(entry.code, entry.vendor)
-            definition = self.definitions.slot(key)
-            if not definition.used:
-                if entry.flags & MANDATORY_BIT:
-                    return AVP_UNSUPPORTED, copy_of(avps, entry)
-                continue
-            found = self.slot(key)
-            if found.used:
-                place = found.least
-                if counts[place] >= self.rules[place].most:
-                    return AVP_OCCURS_TOO_MANY_TIMES, copy_of(avps, entry)
-                counts[place] += 1
-            elif not self.extensible:
-                return AVP_NOT_ALLOWED, copy_of(avps, entry)
-            result = value_fault(definition.kind, data + entry.value, entry.length)
+            rule = self.slot(key)
+            if rule.used and rule.known:
+                if counts[rule.place] >= rule.most:
+                    return AVP_OCCURS_TOO_MANY_TIMES, copy_of(octets, &entry)
+                counts[rule.place] += 1
+                kind = rule.kind
+                group = rule.group
+            else:
+                definition = self.definitions.slot(key)
+                if not definition.used:
+                    if entry.flags & MANDATORY_BIT:
+                        return AVP_UNSUPPORTED, copy_of(octets, &entry)
+                    continue
+                if not self.extensible:
+                    return AVP_NOT_ALLOWED, copy_of(octets, &entry)
+                kind = definition.kind
+                group = definition.group
+            result = value_fault(kind, data + entry.value, entry.length)
             if result:
-                return result, copy_of(avps, entry)
-            if definition.kind == GROUPED:
-                group = None if self.definitions.groups is None else self.definitions.groups.get(key)
-                if group is not None:
-                    failure = (<Grammar>group).check(avps.inside(entry))
-                    if failure is not None:
-                        return failure[0], wrapped(avps, entry, failure[1])
-        if avps.fault == AVP_LENGTH:
-            return INVALID_AVP_LENGTH, avps.failed()
-        for place in range(self.count):
-            if counts[place] < self.rules[place].least:
-                return MISSING_AVP, self.example(self.rules[place].key)
+                return result, copy_of(octets, &entry)
+            if kind == GROUPED and group != NULL:
+                failure = (<Grammar>group).walk(octets, entry.value, entry.value + entry.length, depth + 1)
+                if failure is not None:
+                    return failure[0], wrapped(&entry, failure[1])
+        for place in range(self.required_count):
+            rule = &self.required[place]
+            if counts[rule.place] < rule.least:
+                return MISSING_AVP, self.example(rule.key)
         return None
 
     def example(self, uint64_t key):
@@ -607,15 +699,33 @@ cdef int value_fault(int kind, const uint8_t* value, uint32_t length) noexcept n
     return 0
 
 
-cdef bytes copy_of(Avps avps, Entry* entry):
+cdef bytes copy_of(bytes octets, Entry* entry):
     """An AVP as it came, with its padding."""
     return PyBytes_FromStringAndSize(
-        <const char*>octets_of(avps.octets) + entry.start, entry.value + padded(entry.length) - entry.start
+        <const char*>octets_of(octets) + entry.start, entry.value + padded(entry.length) - entry.start
     )
 
 
-cdef bytes wrapped(Avps avps, Entry* entry, bytes inner):
-    """A group as it came, with nothing but `inner` inside."""
+cdef bytes without_reserved(bytes octets, Entry* entry):
+    """An AVP as it came, but for the flags that nobody has defined: the answer must not repeat the fault."""
+    cdef bytes made = copy_of(octets, entry)
+    octets_of(made)[4] &= ~<uint8_t>RESERVED_BITS
+    return made
+
+
+cdef bytes failed_at(bytes octets, uint32_t at):
+    """The header of an AVP whose length lies, with no value (RFC 6733 §7.1.5)."""
+    cdef uint8_t header[VENDOR_HEADER]
+    cdef Py_ssize_t size
+    memset(header, 0, VENDOR_HEADER)
+    memcpy(header, octets_of(octets) + at, min(PyBytes_GET_SIZE(octets) - at, <Py_ssize_t>VENDOR_HEADER))
+    size = VENDOR_HEADER if header[4] & VENDOR_BIT else AVP_HEADER
+    write_u24(header + 5, <uint32_t>size)
+    return PyBytes_FromStringAndSize(<const char*>header, size)
+
+
+cdef bytes wrapped(Entry* entry, bytes inner):
+    """The head of a group as it came, with nothing but `inner` inside."""
     cdef uint8_t* at
     cdef bytes made = new_avp(
         entry.code, PyBytes_GET_SIZE(inner), entry.vendor, entry.flags & MANDATORY_BIT, &at

@@ -159,6 +159,46 @@ def test_a_stream_that_cannot_be_mended_is_known_by_its_first_octets(octets, fau
     assert diameter.FAULTS[found] == fault
 
 
+@given(st.integers(1, 200), st.integers(0, 3))
+def test_many_avps_are_found_like_few(count, cut):
+    members = [diameter.avp(number, b"x" * (number % 5), number % 3) for number in range(1, count + 1)]
+    body = b"".join(members)
+    body = body[: len(body) - 4 * cut]
+    message = parse(body)
+    sound = sum(len(b"".join(members[:number])) <= len(body) for number in range(1, count + 1))
+    assert message.avps() == read(b"".join(members[:sound]))
+    assert (message.fault == diameter.FAULT_NONE) == (len(b"".join(members[:sound])) == len(body))
+
+
+def test_an_answer_can_repeat_what_came_and_texts_are_read_in_place():
+    odd = reserved(diameter.avp(SESSION_ID, b"a;\xc3\xa9;1"), 0x20)
+    message = parse(odd + diameter.avp(ORIGIN_HOST, b"\xff") + diameter.avp(ORIGIN_REALM, b""))
+    assert message.echo(SESSION_ID) == odd
+    assert message.echo(REQUEST_TYPE) == b""
+    assert message.get_text(SESSION_ID) == "a;é;1"
+    assert message.get_text(ORIGIN_HOST) == "\ufffd"
+    assert message.get_text(ORIGIN_REALM) == ""
+    assert message.get_text(REQUEST_TYPE) is None
+
+
+def test_a_message_sent_again_is_the_same_and_no_other_is():
+    body = diameter.avp(SESSION_ID, b"a;1") + diameter.avp(ORIGIN_HOST, b"smf")
+    first = parse(body)
+    again = Message.parse(diameter.readdressed(first.raw, 77, retransmitted=True))
+    assert again.sameness() == first.sameness()
+    moved = diameter.avp(SESSION_ID, b"a;") + diameter.avp(ORIGIN_HOST, b"1smf")
+    others = [
+        parse(b""),
+        parse(moved),
+        parse(body[:12]),
+        parse(body[12:]),
+        *(Message.parse(diameter.message(REQUEST, *head, 7, to, [body])) for head, to in (
+            ((272, GX), 8), ((272, 4), 9), ((271, GX), 9)
+        )),
+    ]  # fmt: skip
+    assert len({other.sameness() for other in (*others, first)}) == len(others) + 1
+
+
 def test_an_answer_bears_what_its_request_says():
     request = Message.parse(diameter.message(REQUEST | diameter.FLAG_RETRANSMITTED, 272, GX, 5, 6, []))
     octets = diameter.answer(request, [diameter.unsigned32_avp(268, 2001)])
@@ -212,6 +252,11 @@ SOUND = diameter.avp(SESSION_ID, b"a;1") + diameter.avp(ORIGIN_HOST, b"smf") + d
 TYPE, DATA = diameter.unsigned32_avp(ID_TYPE, 1), diameter.avp(ID_DATA, b"001")
 
 
+def reserved(octets: bytes, flags: int) -> bytes:
+    """An AVP with more flags."""
+    return octets[:4] + bytes((octets[4] | flags,)) + octets[5:]
+
+
 @pytest.mark.parametrize(
     ("body", "failure"),
     [
@@ -223,6 +268,12 @@ TYPE, DATA = diameter.unsigned32_avp(ID_TYPE, 1), diameter.avp(ID_DATA, b"001")
         (SOUND[:12], (5005, diameter.avp(ORIGIN_HOST, b""))),
         (SOUND[:-12], (5005, diameter.unsigned32_avp(REQUEST_TYPE, 0))),
         (SOUND + SOUND[:12], (5009, SOUND[:12])),
+        (SOUND + reserved(TYPE, 0x04), (3009, TYPE)),
+        (
+            SOUND + diameter.grouped_avp(SUBSCRIPTION_ID, [TYPE, reserved(DATA, 0x01)]),
+            (3009, diameter.grouped_avp(SUBSCRIPTION_ID, [DATA])),
+        ),
+        (SOUND + reserved(TYPE, 0x20), None),
         (SOUND + diameter.avp(421, b"1234"), (5014, diameter.avp(421, b"1234"))),
         (SOUND + diameter.avp(HOST_IP, b"\0\x01abc"), (5014, diameter.avp(HOST_IP, b"\0\x01abc"))),
         (SOUND + diameter.avp(HOST_IP, b"\0\x08+1555"), None),
