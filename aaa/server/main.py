@@ -42,6 +42,7 @@ from aaa.limits import NASES_COUNT_MAX, SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUN
 from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
+from aaa.mapping.application import Application
 from aaa.model import events
 from aaa.model.access import Attempt, Cause, Outcome
 from aaa.model.enforcement import Enforcement, Reply
@@ -56,6 +57,7 @@ from aaa.server.diameter import Diameter
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log, LogHandler
+from aaa.server.networks import DiameterNetwork, Networks
 from aaa.server.policies import adopt_plans
 from aaa.server.prepare import Prepared, prepare
 from aaa.server.slow import SlowHashes
@@ -149,9 +151,13 @@ class Server:
         self.accounting_statistics = Statistics()
         self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
         self.network = Dynamic(self.clients, prepared.options, prepared.dictionary, config.radius.listen)
+        self.applications: dict[int, Application] = {}
+        """Diameter's, by SessionRecord.protocol."""
+        self.mobile_network = DiameterNetwork(self.applications)
+        networks = Networks(self.network, self.mobile_network)
         self.diameter = Diameter(config, self.store, self.log)
         self.enforcer = Enforcer(
-            self.store, self.decisions, self.addresses, self.network, EnforceSettings(config.policy.escalate)
+            self.store, self.decisions, self.addresses, networks, EnforceSettings(config.policy.escalate)
         )
         self.addresses.note = Presence(self.store, self.decisions, self.enforcer).note
         self.automator = Automator(self.store, self.decisions, self.enforcer)
@@ -168,6 +174,7 @@ class Server:
             self.store, self.addresses, settings, config.radius.nas_silence, self.note_event, SESSION_KEPT_AFTER_END_S
         )
         kept = config.store
+        self.liveness.probe = self.enforcer.reauthorize
         self.retention = Retention(self.store, *retention_spans(kept))
         self.store.services_max = config.server.services_max
         self.ports: list[Port] = []
@@ -228,6 +235,8 @@ class Server:
     def bind_nases(self) -> None:
         """Give the loaded NAS records their configuration."""
         for nas in self.store.nases.values():
+            if nas.diameter:
+                continue
             client = self.clients.by_name.get(nas.client_name)
             if client is not None:
                 configure_nas(self.store, nas, client, self.prepared)

@@ -132,6 +132,7 @@ class Predictor(Enforcer):
         # Looked at only: what is under way, and who is being disconnected, is so for the copies too.
         self.in_flight = real.in_flight
         self.ending = real.ending
+        self.releasing = real.releasing
         self.predictions: dict[int, Prediction] = {}
 
     def _open(
@@ -559,6 +560,8 @@ def first_sessions(predictions: list[Prediction], count: int) -> list[Prediction
 
 def keys_of(server: Server, session: SessionRecord, action: Action) -> Iterable[tuple[str, str]]:
     """Attributes by which the request would name the session."""
+    if session.protocol:
+        return (("Session-Id", session.key.decode("utf-8", "replace")), ("Destination-Host", session.nas.name))
     client = server.clients.by_name.get(session.nas.client_name)
     if client is None:
         return ()

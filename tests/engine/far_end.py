@@ -14,6 +14,7 @@ from aaa.engine.timers import Timers
 from aaa.model.accounting import Status
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.events import Event
+from aaa.model.mobile import DENIED_BY_CHANGE
 from aaa.model.records import DECISION_MARK, NEVER, DecisionRecord, NasRecord, SessionRecord
 from aaa.state.load import load
 from aaa.state.recent import replay
@@ -61,7 +62,7 @@ class FarEnd:
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> Difference:
         if not desired.grant:
-            return Difference("disconnect", "not granted")
+            return Difference("coa" if session.protocol in DENIED_BY_CHANGE else "disconnect", "not granted")
         if confirmed is not None and confirmed.body.pool != desired.body.pool:
             return Difference("disconnect", "pool needs a new session")
         if confirmed is None or confirmed.body.rate != desired.body.rate:
