@@ -118,6 +118,8 @@ class Diameter:
         self.applications: dict[int, Application] = {}
         """By Application-Id: who answers."""
         self.agent: Agent | None = None
+        self.follow: Callable[[float], None] = lambda at: None
+        """Called after a batch, before its journal group closes: what it changed is followed up. at: epoch seconds."""
         self.on_opened: Callable[[Peer], None] | None = None
         self.on_restarted: Callable[[Peer], None] | None = None
         self.on_closed: Callable[[Peer], None] | None = None
@@ -233,6 +235,10 @@ class Diameter:
     def now(self) -> float:
         return self.loop.time()
 
+    def knows(self, origin_host: str) -> bool:
+        """Whether a client is a peer itself, and not somewhere behind one. origin_host: in lower case."""
+        return any(origin_host in node.peers for node in self.nodes)
+
     # What the links tell
 
     def settle(self, node: Node, connection: Connection, events: list[Event]) -> None:
@@ -297,6 +303,7 @@ class Diameter:
         for number, group in groups.items():
             answers = self._answers(node, number, group, at)
             self.journal.when_durable(partial(self._send_answers, node, group, answers, received_ns))
+        self.follow(at)
         self.journal.flush()
 
     def _admitted(self, agent: Agent, requests: list[Request]) -> list[Request]:

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from aaa import config as configuration
 from aaa.config import Config
 from aaa.credential.identity import NameRules
+from aaa.diameter.peer import Peer
 from aaa.engine.account import Accountant
 from aaa.engine.addresses import Addresses
 from aaa.engine.authorize import AccessSettings, Authorizer
@@ -65,6 +66,7 @@ from aaa.server.status import StatusAttributes
 from aaa.server.store_link import StoreLink
 from aaa.state import audit, lock, numbers, schema
 from aaa.state.load import load
+from aaa.state.mobile import restart_client
 from aaa.state.recent import replay
 from aaa.state.schema import Row
 from aaa.state.seal import Sealer
@@ -189,6 +191,11 @@ class Server:
         self.exit_code = 0
         self.bind_nases()
         self.enforcer.resume()
+        if config.diameter.origin_host:
+            self.mobile_network.diameter = self.diameter
+        self.diameter.follow = self.follow
+        self.diameter.on_opened = self.note_peer_opened
+        self.diameter.on_restarted = self.note_peer_restarted
 
     # What is learned of sources outlives a restart
 
@@ -351,6 +358,27 @@ class Server:
         """The disk has caught up; unless the server stops."""
         if not self.stopping.is_set():
             asyncio.get_running_loop().add_reader(port.socket.fd, partial(self.on_readable, port))
+
+    def follow(self, at: float) -> None:
+        """What a batch of Diameter requests has changed is followed up in its journal group."""
+        if self.store.opened or self.store.ended:
+            self.addresses.settle(at)
+        if not self.engine.idle:
+            self.engine.settle(at)
+
+    def note_peer_opened(self, peer: Peer) -> None:
+        """What waits for a client goes out when it, or somebody on the way to it, is connected again."""
+        name = peer.remote.origin_host.lower()
+        for nas in list(self.enforcer.silent):
+            if nas.diameter and (nas.name == name or not self.diameter.knows(nas.name)):
+                self.enforcer.reachable(nas)
+
+    def note_peer_restarted(self, peer: Peer) -> None:
+        """It has lost its sessions."""
+        nas = self.store.nases.get(peer.remote.origin_host.lower())
+        if nas is not None:
+            restart_client(self.store, nas, time.time())
+            asyncio.get_running_loop().call_soon(self.look_on)
 
     def settle_soon(self) -> None:
         """The engine has something to do: after the packets that wait."""

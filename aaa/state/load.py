@@ -28,6 +28,7 @@ from aaa.model.records import (
 )
 from aaa.state import ledger
 from aaa.state.inventory import load_inventory
+from aaa.state.mobile import sessions_at_client
 from aaa.state.rows import ACCOUNT_DECODER, CREDENTIALS_DECODER, ENFORCEMENT_DECODER, StoredAccount, restore_facts
 from aaa.state.store import Store, static_addresses
 from policy.model import Decision, Plan
@@ -299,7 +300,7 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
     for nas in nases.values():
         # What a restart of the NAS ended, and was not yet closed one by one.
         if nas.restarted_at and nas.live_count:
-            store.closing.append((nas, nas.restarted_at, nas.restarted_at, list(nas.sessions.values())))
+            store.closing.append((nas, nas.restarted_at, nas.restarted_at, sessions_at_client(nas)))
     (newest,) = db.execute(
         "SELECT max(coalesce((SELECT max(id) FROM session), 0), coalesce((SELECT max(id) FROM session_history), 0))"
     ).fetchone()

@@ -36,6 +36,24 @@ def client_of(store: Store, origin_host: str, realm: str, operator: str) -> NasR
     return nas
 
 
+def restart_client(store: Store, nas: NasRecord, at: float) -> None:
+    """A client has lost its sessions (its Origin-State-Id grew, RFC 6733 §8.16): those that began before are over.
+
+    Which MME serves an IMSI is known until another one says so.
+    """
+    if at <= nas.restarted_at:
+        return
+    nas.restarted_at = at
+    store.touch_nas(nas)
+    store.emit("nas.up", nas.name, at, {"cause": "origin-state-id", "sessions": nas.live_count})
+    store.closing.append((nas, at, at, sessions_at_client(nas)))
+
+
+def sessions_at_client(nas: NasRecord) -> list[SessionRecord]:
+    """What a restart of a client ends."""
+    return [session for session in nas.sessions.values() if session.protocol != S6A]
+
+
 def new_session(
     store: Store, protocol: int, nas: NasRecord, key: bytes, service: ServiceRecord | None, mobile: Mobile, at: float
 ) -> SessionRecord:
