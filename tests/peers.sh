@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Install the Debian packages that the tests, the bench and the fuzzers run against: real peers, and clang's sanitizers.
 set -eu
-packages=(freediameter freeradius freeradius-utils hostapd iproute2 tshark wpasupplicant clang libclang-rt-14-dev libssl-dev libcrypt-dev python3-dev)
+packages=(
+    freediameter libfreediameter-dev erlang-base erlang-diameter freeradius freeradius-utils hostapd wpasupplicant
+    iproute2 tshark clang libclang-rt-14-dev libssl-dev libcrypt-dev python3-dev
+)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
