@@ -5,25 +5,24 @@ hint that a relay may have lost, and a peer that restarted may come upon an old 
 The same request may wait several times, by several ways: each gets the answer under the identifier that it came with.
 """
 
+from collections import deque
 from typing import Final
 
-from aaa.diameter import codes
-from aaa.diameter.events import Request
+from aaa.diameter.request import Request
 from aaa.limits import DIAMETER_DUPLICATES_COUNT_MAX, DIAMETER_DUPLICATES_S
 from native import diameter
 
 REPEATS_MAX: Final = 4
 """Ways by which one request may wait; Bound: a peer has two or three relays to go by."""
-Key = tuple[int, bytes | None, bytes | None, int]
+_NEW, _IN_WORK = (True, None), (False, None)
 
 
 class _Entry:
-    __slots__ = ("answer", "at", "repeats")
-
-    def __init__(self, at: float) -> None:
+    def __init__(self, key: bytes, at: float) -> None:
+        self.key = key
         self.at = at
         self.answer: bytes | None = None
-        self.repeats: list[Request] = []
+        self.repeats: list[Request] | None = None
 
 
 class Duplicates:
@@ -32,8 +31,9 @@ class Duplicates:
     def __init__(self, count_max: int = DIAMETER_DUPLICATES_COUNT_MAX, kept_s: float = DIAMETER_DUPLICATES_S) -> None:
         self._count_max = count_max
         self._kept_s = kept_s
-        self._entries: dict[Key, _Entry] = {}
-        """In the order of their first coming."""
+        self._entries: dict[bytes, _Entry] = {}
+        self._order: deque[_Entry] = deque()
+        """In the order of their first coming; also those that were abandoned."""
         self.repeated = 0
         """Requests that came again."""
 
@@ -44,51 +44,58 @@ class Duplicates:
         """(True, None): work on it, and tell answered(). (False, octets): send these. (False, None): it is in work;
         answered() gives its answer as well."""
         self._forget(now)
-        key = _key(request)
+        key = request.message.sameness()
         entry = self._entries.get(key)
         if entry is None:
-            if len(self._entries) >= self._count_max:
-                del self._entries[next(iter(self._entries))]
-            self._entries[key] = _Entry(now)
-            return True, None
+            entry = request.entry = self._entries[key] = _Entry(key, now)
+            self._order.append(entry)
+            return _NEW
         self.repeated += 1
         if entry.answer is not None:
             return False, diameter.readdressed(entry.answer, request.message.hop_by_hop)
+        if entry.repeats is None:
+            entry.repeats = []
         if len(entry.repeats) < REPEATS_MAX:
             entry.repeats.append(request)
-        return False, None
+        return _IN_WORK
 
     def answered(self, request: Request, octets: bytes) -> list[tuple[Request, bytes]]:
         """Keep the answer to a request; what is to be sent to whom, the request itself first."""
-        entry = self._entries.get(_key(request))
+        entry, request.entry = request.entry, None
         if entry is None:
             return [(request, octets)]
         entry.answer = octets
-        repeats, entry.repeats = entry.repeats, []
+        if entry.repeats is None:
+            return [(request, octets)]
+        repeats, entry.repeats = entry.repeats, None
         return [
             (request, octets),
-            *((again, diameter.readdressed(octets, again.message.hop_by_hop)) for again in repeats),
+            *[(again, diameter.readdressed(octets, again.message.hop_by_hop)) for again in repeats],
         ]
 
     def abandoned(self, request: Request) -> list[Request]:
         """The request gets no answer that may be repeated (such as 3004): the next time it is new. Who else waits."""
-        entry = self._entries.pop(_key(request), None)
-        return [] if entry is None else entry.repeats
+        entry: _Entry | None = request.entry
+        if entry is None:
+            return []
+        request.entry = None
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+        return entry.repeats or []
 
     def _forget(self, now: float) -> None:
-        # Two at a time: the table shrinks twice as fast as it can grow.
+        # One goes for each that comes, and two where they are too old: the table shrinks as fast as it can grow.
+        if len(self._order) >= self._count_max:
+            self._drop_first()
         for _ in range(2):
-            first = next(iter(self._entries.items()), None)
-            if first is None or first[1].at + self._kept_s > now:
+            if not self._order:
                 return
-            del self._entries[first[0]]
+            entry = self._order[0]
+            if entry.at + self._kept_s > now:
+                return
+            self._drop_first()
 
-
-def _key(request: Request) -> Key:
-    message = request.message
-    return (
-        message.end_to_end,
-        message.get(codes.SESSION_ID),
-        message.get(codes.ORIGIN_HOST),
-        message.command,
-    )
+    def _drop_first(self) -> None:
+        entry = self._order.popleft()
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]

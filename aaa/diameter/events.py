@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from aaa.diameter.capabilities import Capabilities, Refusal
+from aaa.diameter.request import Request as Request
 from native.diameter import Message
 
 if TYPE_CHECKING:
@@ -92,14 +93,6 @@ class Usable(NamedTuple):
 
     peer: "Peer"
     usable: bool
-
-
-class Request(NamedTuple):
-    """To be answered by peer.send_answer(). Its grammar was checked, unless it is to be relayed."""
-
-    peer: "Peer"
-    connection: "Connection"
-    message: Message
 
 
 class Answer(NamedTuple):

@@ -6,7 +6,6 @@ Knows no socket and no clock; the theory of operation is in peer.py.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -24,9 +23,6 @@ from aaa.limits import (
 )
 from native import diameter
 from native.diameter import FLAG_ERROR, FLAG_REQUEST, Message
-
-AVP_RESERVED: Final = 0x1F
-"""Flags of an AVP that nobody has defined."""
 
 
 class Node:
@@ -211,10 +207,6 @@ class Node:
         grammar = self.local.grammars.get((message.application, message.command, request))
         if grammar is None:
             return None
-        if message.application == codes.BASE:
-            for code, vendor, flags, value in message.avps():
-                if flags & AVP_RESERVED:
-                    return ResultCode.INVALID_AVP_BITS, diameter.avp(code, value, vendor)
         return grammar.check(message)
 
 

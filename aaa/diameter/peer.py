@@ -1,4 +1,5 @@
 """The peer state machine of RFC 6733 §5.6, responder and initiator, sans-I/O. Knows no socket, clock or subscriber.
+Compiled: every message passes through it; attributes are declared in peer.pxd too.
 
 Theory of operation. A Node is one Diameter identity of ours with the peers it may talk to. Each Peer is one machine
 and has up to two transport connections while an election is on, and one when it is open: the one we dialled (I) and
@@ -17,7 +18,6 @@ The table is in states.py. Where we depart from it, or it says nothing:
   connection without a word is let in again after the watchdog has noticed.
 - The E bit is set for 3xxx alone (§7.1.3). Answers to broken requests that are not protocol errors repeat what their
   grammar requires (Auth-Application-Id, CC-Request-Type, …), because Open5GS waits for ever for an answer without.
-- Unknown flags of an AVP (3009) are looked for in messages of the base protocol only.
 - A message whose version (5011) or length (5015) lies ends the connection after its answer: nothing behind it can be
   found. One that is larger than DIAMETER_MESSAGE_BYTES_MAX is such a message.
 - While Closing, answers are still taken, and requests are answered 3004, so that they go elsewhere at once.
@@ -40,12 +40,12 @@ from aaa.diameter.events import (
     Event,
     Opened,
     Reason,
-    Request,
     Restarted,
     StartTls,
     Unanswered,
     Usable,
 )
+from aaa.diameter.request import Request
 from aaa.diameter.settings import Remote
 from aaa.diameter.states import OPEN, TABLE, Action, Input, State
 from aaa.diameter.watchdog import Order, Watchdog, WatchdogState
@@ -59,10 +59,14 @@ from aaa.limits import (
     DIAMETER_UNSENT_BYTES_MAX,
 )
 from native import diameter
-from native.diameter import FLAG_REQUEST, Message
+from native.diameter import FLAG_REQUEST, Grammar, Message
 
 if TYPE_CHECKING:
     from aaa.diameter.node import Node
+
+REQUEST = FLAG_REQUEST
+OKAY = WatchdogState.OKAY
+UNSENT_BYTES_MAX = DIAMETER_UNSENT_BYTES_MAX
 
 
 class InFlight(NamedTuple):
@@ -79,26 +83,6 @@ class NotAsked(ValueError):
 
 class Connection:
     """One transport connection. Made by Node.accept() or Peer.connected()."""
-
-    __slots__ = (
-        "_fault",
-        "_messages",
-        "_node",
-        "_out",
-        "addresses",
-        "cer",
-        "closing",
-        "deadline",
-        "link",
-        "names",
-        "peer",
-        "received",
-        "remote_address",
-        "secure",
-        "starts_tls",
-        "unsent_octets",
-        "waiting",
-    )
 
     def __init__(
         self,
@@ -158,7 +142,7 @@ class Connection:
                 tap(self, message.raw, True)
             if self.peer is None:
                 self._node.identify(self, message, now, events)
-            else:
+            elif not self.peer.receive_usual(self, message, now, events):
                 self.peer.receive(self, message, now, events)
             if self.closing:
                 self._messages = []
@@ -274,6 +258,12 @@ class Peer:
         self._reason = Reason.PEER_CLOSED
         self._detail = ""
         self._repeated_cers = 0
+        self._usual: Grammar | None = None
+        """Of the requests that receive_usual() takes; None: of none."""
+        self._usual_application = 0
+        self._usual_command = 0
+        self._usual_connection: Connection | None = None
+        self._waiting_max = 0
 
     def __repr__(self) -> str:
         return f"<Peer {self.remote.origin_host} {self.state.name}>"
@@ -426,15 +416,44 @@ class Peer:
         Raises NotAsked, and changes nothing, when the request has had its answer.
         """
         connection = request.connection
-        if connection is not self.connection and not (self.state is State.CLOSING and not connection.closing):
+        if (
+            connection is not self._usual_connection
+            and connection is not self.connection
+            and not (self.state is State.CLOSING and not connection.closing)
+        ):
             return False
-        if request.message.hop_by_hop not in connection.waiting:
-            raise NotAsked(f"request {request.message.hop_by_hop:#x} of {self.remote.origin_host}")
-        connection.waiting.remove(request.message.hop_by_hop)
+        hop_by_hop = request.message.hop_by_hop
+        if hop_by_hop not in connection.waiting:
+            raise NotAsked(f"request {hop_by_hop:#x} of {self.remote.origin_host}")
+        connection.waiting.remove(hop_by_hop)
         connection.write(octets)
         return True
 
     # What comes from the peer
+
+    def receive_usual(self, connection: Connection, message: Message, now: float, events: list[Event]) -> bool:
+        """A good request of the command that came last, on the open connection; False: receive() looks at it.
+
+        Cost: every request pays for this; what receive() would find out again is remembered in _usual.
+        """
+        if (
+            message.application != self._usual_application
+            or message.command != self._usual_command
+            or not message.flags & REQUEST
+            or self._usual is None
+            or connection is not self._usual_connection
+            or self.watchdog.state is not OKAY
+            or message.fault
+            or connection.unsent_octets > UNSENT_BYTES_MAX
+            or len(connection.waiting) >= self._waiting_max
+            or message.hop_by_hop in connection.waiting
+            or self._usual.check(message) is not None
+        ):
+            return False
+        self.watchdog.received(False, now)
+        connection.waiting.add(message.hop_by_hop)
+        events.append(Request(self, connection, message))
+        return True
 
     def receive(self, connection: Connection, message: Message, now: float, events: list[Event]) -> None:
         """One message of a connection of this peer."""
@@ -530,6 +549,8 @@ class Peer:
             return
         actions, state = found
         before, self.state = self.state, state
+        if state is not before:
+            self._usual = self._usual_connection = None
         for action in actions:
             self._act(action, now, events, connection, message, offered)
         if self.state is not state:
@@ -756,9 +777,20 @@ class Peer:
         if refusal is None:
             connection.waiting.add(message.hop_by_hop)
             events.append(Request(self, connection, message))
+            self._note_usual(connection, message)
             return
         self.refusals[refusal.result] += 1
         connection.write(refused(self._node.local, message, refusal))
+
+    def _note_usual(self, connection: Connection, message: Message) -> None:
+        """What was found out about this request holds for the next of its command, while the peer is open."""
+        capabilities = self.capabilities
+        if self.state in OPEN and capabilities is not None and message.application in capabilities.applications:
+            self._usual = self._node.local.grammars[message.application, message.command, True]
+            self._usual_application = message.application
+            self._usual_command = message.command
+            self._usual_connection = connection
+            self._waiting_max = self.remote.requests_max
 
     def _refusal_of(self, connection: Connection, message: Message) -> Refusal | None:
         """What the machine itself has against a request."""

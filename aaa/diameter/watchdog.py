@@ -27,6 +27,9 @@ class WatchdogState(Enum):
     REOPEN = auto()
 
 
+_OKAY, _SUSPECT, _REOPEN = WatchdogState.OKAY, WatchdogState.SUSPECT, WatchdogState.REOPEN
+
+
 class Order(Enum):
     """What the watchdog wants done."""
 
@@ -81,14 +84,14 @@ class Watchdog:
         """Something came on the open connection; is_answer: it is a DWA. Cost: every message pays for this."""
         if is_answer:
             self.pending = False
-        if self.state is WatchdogState.OKAY:
-            self._set(now)
+        if self.state is _OKAY:
+            self.deadline = now + self._interval_s
             return ()
-        if self.state is WatchdogState.SUSPECT:
+        if self.state is _SUSPECT:
             self.state = WatchdogState.OKAY
             self._set(now)
             return (Order.FAILBACK,)
-        if self.state is WatchdogState.REOPEN and is_answer:
+        if self.state is _REOPEN and is_answer:
             self._answers += 1
             if self._answers >= REOPEN_DWA_COUNT:
                 self.state = WatchdogState.OKAY

@@ -678,6 +678,7 @@ def short_avp() -> bytes:
         (broken(ccr(), 8, *S6A.to_bytes(4, "big")), 3007, False),
         (broken(DWR, 5, 0, 2, 0), 3001, False),
         (broken(DWR, 24, 0x41), 3009, False),
+        (broken(ccr(), 24, 0x41), 3009, False),
         (broken(ccr(), 20, 0, 9), 5001, False),
         (short_avp(), 5014, False),
         (diameter.message(REQUEST, 272, GX, 1, 1, [DICTIONARY.encode("Session-Id", "s")]), 5005, False),
@@ -688,8 +689,12 @@ def short_avp() -> bytes:
         (broken(ccr(), 1, 0xFF, 0xFF, 0xFC), 5015, True),
     ],
 )
-def test_a_broken_request_gets_its_answer(octets, result, closes):
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_broken_request_gets_its_answer(octets, result, closes, before):
     _server, connection, peer = open_server()
+    for number in range(before):
+        [event] = connection.receive_data(ccr(number, hop_by_hop=1_000 + number), 0.0)
+        assert isinstance(event, Request)
     events = connection.receive_data(octets, 0.0)
     raw = Message.parse(connection.data_to_send())
     assert result_of(raw) == result
@@ -919,37 +924,26 @@ WEIGHTS = (70, 10, 5, 5, 3, 3, 2, 4, 4)
 
 def test_tshark_finds_nothing_wrong_with_what_the_machines_send(tmp_path):
     wire, there, _ = pair()
-    sent: list[bytes] = []
-    original = Connection.data_to_send
-
-    def kept(connection: Connection) -> bytes:
-        data = original(connection)
-        sent.append(data)
-        return data
-
-    Connection.data_to_send = kept
-    try:
-        wire.happened(wire.nodes[0], there.start(0.0))
-        wire.run()
-        wire.wait(100.0)
-        wire.happened(wire.nodes[0], there.stop(DisconnectCause.BUSY, 100.0))
-        wire.run()
-        for octets in (cer("stranger"), cer(applications=[S6A]), cer(Vendor_Id=None), cer(Inband_Security_Id=1)):
-            connection = accepted(wire.nodes[1])
-            connection.receive_data(octets, 0.0)
-            connection.data_to_send()
-        _, connection, _ = open_server()
-        for octets in (
-            broken(ccr(), 5, 0, 1, 0x13),  # STR, which Gx has not
-            broken(ccr(), 8, *S6A.to_bytes(4, "big")),
-            diameter.message(REQUEST, 272, GX, 1, 1, [DICTIONARY.encode("Session-Id", "s")]),
-            cer(),
-            short_avp(),
-        ):
-            connection.receive_data(octets, 0.0)
-            connection.data_to_send()
-    finally:
-        Connection.data_to_send = original
+    sent = wire.sent
+    wire.happened(wire.nodes[0], there.start(0.0))
+    wire.run()
+    wire.wait(100.0)
+    wire.happened(wire.nodes[0], there.stop(DisconnectCause.BUSY, 100.0))
+    wire.run()
+    for octets in (cer("stranger"), cer(applications=[S6A]), cer(Vendor_Id=None), cer(Inband_Security_Id=1)):
+        connection = accepted(wire.nodes[1])
+        connection.receive_data(octets, 0.0)
+        sent.append(connection.data_to_send())
+    _, connection, _ = open_server()
+    for octets in (
+        broken(ccr(), 5, 0, 1, 0x13),  # STR, which Gx has not
+        broken(ccr(), 8, *S6A.to_bytes(4, "big")),
+        diameter.message(REQUEST, 272, GX, 1, 1, [DICTIONARY.encode("Session-Id", "s")]),
+        cer(),
+        short_avp(),
+    ):
+        connection.receive_data(octets, 0.0)
+        sent.append(connection.data_to_send())
     messages, _, fault = diameter.split(bytearray(b"".join(sent)), 1 << 20)
     assert fault == 0
     titles = {DICTIONARY.title(message) for message in messages}

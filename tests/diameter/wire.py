@@ -115,6 +115,7 @@ class Wire:
         self.nodes = (left, right)
         self.events: dict[Node, list[Event]] = {left: [], right: []}
         self.ends: dict[Connection, Connection] = {}
+        self.sent: list[bytes] = []
         self.now = 0.0
         self.holding: list[Peer] = []
         """Dials that were not carried out yet."""
@@ -152,6 +153,7 @@ class Wire:
                     moved = True
                     end = self.ends[connection]
                     data = connection.data_to_send()
+                    self.sent.append(data)
                     there = self.other(node)
                     if data:
                         self.happened(there, end.receive_data(data, self.now))
