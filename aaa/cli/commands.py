@@ -13,6 +13,7 @@ import click
 from aaa.cli.backup import backup, restore
 from aaa.cli.coa_test import coa_test
 from aaa.cli.demo import demo
+from aaa.cli.diameter_test import diameter_test
 from aaa.cli.door import Door, Refused, api_command, find_config
 from aaa.cli.drift import drift
 from aaa.cli.entities import plan_group, service_group, subscriber_group
@@ -212,6 +213,7 @@ cli.add_command(drift)
 cli.add_command(auth_test)
 cli.add_command(acct_test)
 cli.add_command(coa_test)
+cli.add_command(diameter_test)
 cli.add_command(trace)
 cli.add_command(top)
 cli.add_command(import_group)
