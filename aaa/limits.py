@@ -184,3 +184,5 @@ DIAMETER_CHANGES_IN_FLIGHT_MAX = 256  # requests of ours to one client; Bound: a
 DIAMETER_LEARNED_PEERS_MAX = 256  # peers; Bound: whom a [[peer]] "*" lets in: a lab, or a closed network
 DIAMETER_TURN_MESSAGES_MAX = 32  # messages of one connection; Bound: at 25 µs they hold the loop for less than 1 ms
 DIAMETER_HANDSHAKES_MAX = 64  # TLS handshakes under way; Bound: half-open ones cost about 40 KiB each
+DIAMETER_SCTP_READ_BYTES = 65_536  # bytes; Bound: one read takes the largest message whole, so none is cut
+DIAMETER_WRITE_HIGH_BYTES = 65_536  # bytes; Bound: past it a peer that does not read is not read either

@@ -14,7 +14,7 @@ from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_a
 from aaa.diameter.codes import DisconnectCause, InbandSecurity, ResultCode, is_protocol_error
 from aaa.diameter.events import Event, Refused
 from aaa.diameter.peer import Connection, Peer
-from aaa.diameter.settings import Local, Remote
+from aaa.diameter.settings import Certificate, Local, Remote
 from aaa.limits import (
     DIAMETER_CER_TIMEOUT_S,
     DIAMETER_LEARNED_PEERS_MAX,
@@ -111,18 +111,18 @@ class Node:
         addresses: tuple[str, ...],
         now: float,
         secure: bool = False,
-        names: frozenset[str] | None = None,
+        certificate: Certificate | None = None,
     ) -> Connection | None:
         """A transport connection came in; None: close it, too many wait for their CER.
 
-        addresses: the local ones. secure: TLS is done. names: who its verified certificate says it is, in lower case;
-        it can speak for no other Origin-Host. None: there was none to ask for.
+        addresses: the local ones. secure: TLS is done. certificate: it can speak for no Origin-Host but those of
+        its own. None: there was none to ask for.
         """
         from_there = sum(other.remote_address == remote_address for other in self.unknown)
         if len(self.unknown) >= DIAMETER_UNKNOWN_CONNECTIONS_MAX or from_there >= DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
             self.floods += 1
             return None
-        connection = Connection(self, None, remote_address, addresses, secure, names)
+        connection = Connection(self, None, remote_address, addresses, secure, certificate)
         connection.deadline = now + DIAMETER_CER_TIMEOUT_S
         self.unknown[connection] = None
         return connection
@@ -152,7 +152,7 @@ class Node:
         elif (
             remote is None
             or not _is_from(connection.remote_address, remote)
-            or (connection.names is not None and origin_host not in connection.names)
+            or (connection.certificate is not None and not connection.certificate.speaks_for(remote))
         ):
             refusal = Refusal(ResultCode.UNKNOWN_PEER, "no such peer")
         else:
@@ -178,10 +178,15 @@ class Node:
         """Whoever a template lets in, as a peer of its own."""
         if not origin_host or origin_host == self.local.origin_host.lower():
             return None
-        realm = identity(cer, codes.ORIGIN_REALM)
+        if len(self.learned) >= DIAMETER_LEARNED_PEERS_MAX:
+            return None
+        return self.template_of(Remote(origin_host, identity(cer, codes.ORIGIN_REALM)))
+
+    def template_of(self, remote: Remote) -> Remote | None:
+        """What a learned peer is by the template of its realm; None where there is none."""
         for template in self.templates:
-            if template.origin_realm.lower() == realm and len(self.learned) < DIAMETER_LEARNED_PEERS_MAX:
-                return replace(template, origin_host=origin_host, connect=False)
+            if template.origin_realm.lower() == remote.origin_realm.lower():
+                return replace(template, origin_host=remote.origin_host, connect=False)
         return None
 
     def cea(self, connection: Connection, remote: Remote | None, refusal: Refusal | None, tls: bool = False) -> bytes:

@@ -46,7 +46,7 @@ from aaa.diameter.events import (
     Usable,
 )
 from aaa.diameter.request import Request
-from aaa.diameter.settings import Remote
+from aaa.diameter.settings import Certificate, Remote
 from aaa.diameter.states import OPEN, TABLE, Action, Input, State
 from aaa.diameter.watchdog import Order, Watchdog, WatchdogState
 from aaa.limits import (
@@ -91,7 +91,7 @@ class Connection:
         remote_address: str,
         addresses: tuple[str, ...],
         secure: bool,
-        names: frozenset[str] | None,
+        certificate: Certificate | None,
     ) -> None:
         self._node = node
         self._out: list[bytes] = []
@@ -108,8 +108,8 @@ class Connection:
         self.secure = secure
         self.starts_tls = False
         """TLS begins; nothing that came in the clear counts any more. Until secured()."""
-        self.names = names
-        """Who its certificate says it is, in lower case; None: nobody asked for one."""
+        self.certificate = certificate
+        """The other side's; None: nobody asked for one."""
         self.cer: Message | None = None
         """The CER that waits for its answer."""
         self.closing = False
@@ -192,11 +192,14 @@ class Connection:
             self.close()
         return []
 
-    def secured(self, names: frozenset[str]) -> None:
-        """TLS that began after the exchange is up. names: as of Node.accept()."""
+    def secured(self, certificate: Certificate, now: float) -> list[Event]:
+        """TLS that began after the exchange is up."""
+        if self.peer is not None and not certificate.speaks_for(self.peer.remote):
+            return self.distrust("its certificate is somebody else's", now)
         self.starts_tls = False
         self.secure = True
-        self.names = names
+        self.certificate = certificate
+        return []
 
     def distrust(self, detail: str, now: float) -> list[Event]:
         """TLS that began after the exchange came to nothing, or to the certificate of somebody else."""
@@ -299,6 +302,11 @@ class Peer:
         self._step(Input.START, now, events)
         return events
 
+    def reconfigure(self, remote: Remote) -> None:
+        """Go by other intervals and bounds from now on; what was agreed on with the peer stays."""
+        self.remote = remote
+        self.watchdog.use(remote.watchdog_s)
+
     def stop(self, cause: DisconnectCause, now: float) -> list[Event]:
         """Say DPR if it is open, and do not dial again."""
         events: list[Event] = []
@@ -315,12 +323,12 @@ class Peer:
         addresses: tuple[str, ...],
         now: float,
         secure: bool = False,
-        names: frozenset[str] | None = None,
+        certificate: Certificate | None = None,
     ) -> tuple[Connection, list[Event]]:
         """The dialled connection is up. Arguments as of Node.accept(). One that nobody waits for any more, because the
         peer was stopped or took too long, is closing at once."""
         events: list[Event] = []
-        connection = Connection(self._node, self, remote_address, addresses, secure, names)
+        connection = Connection(self._node, self, remote_address, addresses, secure, certificate)
         if self.state not in (State.WAIT_CONN_ACK, State.WAIT_CONN_ACK_ELECT):
             connection.close()
             return connection, events
@@ -513,7 +521,7 @@ class Peer:
             return False
         asked = self._asks_for()
         assert connection is not None
-        if connection.names is not None and self.remote.origin_host.lower() not in connection.names:
+        if connection.certificate is not None and not connection.certificate.speaks_for(self.remote):
             self._ending(Reason.CERTIFICATE)
             return False
         found = agree(local, self.remote, message, connection.secure, asked)

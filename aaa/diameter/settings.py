@@ -35,6 +35,21 @@ class Local(Struct, frozen=True):
     """Whether a peer that asks for TLS by Inband-Security-Id can have it."""
 
 
+class Certificate(Struct, frozen=True):
+    """A peer's certificate, verified."""
+
+    names: frozenset[str]
+    """Whom it speaks for, in lower case."""
+    authorities: frozenset[bytes] = frozenset()
+    """SHA-256 of each certificate that its verification went by."""
+
+    def speaks_for(self, remote: "Remote") -> bool:
+        """Whether a peer may show it: it has its name, and is of its authorities."""
+        if remote.authorities is not None and not self.authorities & remote.authorities:
+            return False
+        return remote.origin_host.lower() in self.names
+
+
 class Remote(Struct, frozen=True):
     """One peer as configured; nobody else is talked to."""
 
@@ -49,6 +64,8 @@ class Remote(Struct, frozen=True):
     """Whether we dial."""
     security: Literal["none", "tls", "inband"] = "none"
     """What its connection must have: nothing, TLS from the first octet, or TLS after the capabilities exchange."""
+    authorities: frozenset[bytes] | None = None
+    """SHA-256 of the certificates of which its own must come; None: of any that is trusted here."""
     watchdog_s: float = DIAMETER_TW_S
     """Tw of RFC 3539 §3.4.1, before its jitter of 2 s; at least 6."""
     reconnect_s: float = DIAMETER_TC_S

@@ -54,6 +54,10 @@ class Watchdog:
         self._answers = 0
         self._interval_s = self._tw_s
 
+    def use(self, tw_s: float) -> None:
+        """Another Tw, from its next interval on."""
+        self._tw_s = max(tw_s, DIAMETER_TW_S_MIN)
+
     def _set(self, now: float) -> None:
         self.deadline = now + self._interval_s
 

@@ -7,6 +7,7 @@ the journal's group is durable. Knows sockets and machines; what a request means
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 import socket
 import ssl
@@ -16,13 +17,17 @@ from contextlib import closing
 from enum import Enum
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from aaa.config import Config
+from aaa.config import schema as diameter_config
+from aaa.config.schema import Peer as PeerSettings
 from aaa.diameter import codes
 from aaa.diameter.answers import local_identity, refused
 from aaa.diameter.capabilities import Refusal
-from aaa.diameter.codes import ResultCode
+from aaa.diameter.codes import DisconnectCause, ResultCode
 from aaa.diameter.events import (
     Answer,
     Closed,
@@ -39,12 +44,15 @@ from aaa.diameter.events import (
 from aaa.diameter.node import Node
 from aaa.diameter.peer import Connection, Peer
 from aaa.diameter.routing import Destination, Routes, Way, choose
+from aaa.diameter.settings import Remote
+from aaa.diameter.states import State
 from aaa.dictionary.diameter import Application as ApplicationId
-from aaa.dictionary.diameter import load
 from aaa.limits import DIAMETER_CER_TIMEOUT_S, DIAMETER_HANDSHAKES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
 from aaa.mapping.application import Application
+from aaa.server import diameter_sctp as sctp
 from aaa.server.diameter_link import Link
-from aaa.server.diameter_peers import ANY_HOST, locals_of, remote_of, routes_of
+from aaa.server.diameter_peers import ANY_HOST, Setup, locals_of, remote_of, routes_of
+from aaa.server.diameter_sctp import SctpListener
 from aaa.server.log import Log
 from aaa.state import schema
 from aaa.state.schema import Row
@@ -52,11 +60,10 @@ from aaa.state.store import Store
 from native import diameter
 from native.diameter import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, Message
 
-if TYPE_CHECKING:
-    from aaa.config.schema import Peer as PeerSettings
-
 LATENCY_BUCKETS: Final = 26
 """Powers of two microseconds, as those of the RADIUS ports."""
+STOP_LOOK_S: Final = 0.01
+"""How often a stop looks whether all connections have ended."""
 NO_STATE_MAINTAINED: Final = 1
 S6A: Final = 16777251
 NOT_FOUND: Final = (ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY)
@@ -108,13 +115,13 @@ class CommandCounters:
 class Diameter:
     """All Diameter identities of this server."""
 
-    def __init__(self, config: Config, store: Store, log: Log) -> None:
-        """Raises DictionaryError, and ValueError for routes that exclude each other."""
+    def __init__(self, config: Config, setup: Setup, store: Store, log: Log) -> None:
         self.config = config
+        self.setup = setup
+        self.dictionary = setup.dictionary
         self.store = store
         self.journal = store.journal
         self.log = log
-        self.dictionary = load()
         self.applications: dict[int, Application] = {}
         """By Application-Id: who answers."""
         self.agent: Agent | None = None
@@ -130,13 +137,15 @@ class Diameter:
         self.links: set[Link] = set()
         self.nodes: list[Node] = []
         self.settings: dict[Node, dict[str, PeerSettings]] = {}
-        """The [[peer]] entries of a node, by Origin-Host in lower case; "*" and the realm for templates."""
+        """The [[peer]] entries of a node, by Origin-Host in lower case."""
+        self.templates: dict[Node, dict[str, PeerSettings]] = {}
+        """Those whose host is "*", by realm in lower case."""
         self.routes: dict[Node, Routes] = {}
         self.loop: asyncio.AbstractEventLoop
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | SctpListener] = []
         self._dials: dict[Peer, asyncio.Task[None]] = {}
         self._opened: set[Peer] = set()
-        self._leaving: set[Peer] = set()
+        self._leaving: dict[Peer, Node] = {}
         """Peers that are configured no more, until they are closed."""
         self._unflushed: set[Node] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -147,9 +156,8 @@ class Diameter:
             for local in locals_of(config, self.dictionary, self.origin_state_id(at)):
                 node = Node(local, (), random.random, at, partial(random.getrandbits, 32))
                 self.nodes.append(node)
-                self.settings[node] = {}
-                self.routes[node] = routes_of(config, local, self.dictionary)
-            self._use_peers(config, 0.0)
+                for remote in self._configured(node):
+                    node.add(remote)
 
     def origin_state_id(self, at: float) -> int:
         """Constant while sessions are kept: over restarts too, until a backup was restored (RFC 6733 §8.16)."""
@@ -165,38 +173,80 @@ class Diameter:
 
     # Peers as configured
 
-    def _use_peers(self, config: Config, now: float) -> None:
+    def _configured(self, node: Node) -> list[Remote]:
+        """Take the entries that are a node's: its routes, its templates, and the peers to be."""
+        own = node.local.origin_host.lower()
+        entries = [peer for peer in self.config.peer if peer.identity.lower() == own]
+        self.settings[node] = {peer.origin_host.lower(): peer for peer in entries if peer.origin_host != ANY_HOST}
+        self.templates[node] = {peer.origin_realm.lower(): peer for peer in entries if peer.origin_host == ANY_HOST}
+        self.routes[node] = routes_of(self.config, node.local, self.dictionary)
+        remotes = [remote_of(peer, self.config, self.setup) for peer in entries]
+        node.templates = tuple(remote for remote in remotes if remote.origin_host == ANY_HOST)
+        return [remote for remote in remotes if remote.origin_host != ANY_HOST]
+
+    def settings_of(self, node: Node, peer: Peer) -> PeerSettings:
+        """The [[peer]] entry that a peer is here by."""
+        remote = peer.remote
+        found = self.settings[node].get(remote.origin_host.lower())
+        return found or self.templates[node][remote.origin_realm.lower()]
+
+    def reconfigure(self, config: Config, setup: Setup) -> None:
+        """Take other peers, routes and certificates. Who is configured no more is told so; a peer whose address,
+        realm, applications, security or way of connecting has changed connects again; the others stay as they are."""
+        before = {node: self.settings[node] for node in self.nodes}
+        self.config, self.setup = config, setup
+        now = self.now()
         for node in self.nodes:
-            for peer in config.peer:
-                if peer.identity.lower() == node.local.origin_host.lower():
-                    remote = remote_of(peer, self.dictionary)
-                    self.settings[node][peer.origin_host.lower()] = peer
-                    if peer.origin_host == ANY_HOST:
-                        node.templates += (remote,)
-                    else:
-                        node.add(remote)
+            wanted = {remote.origin_host.lower(): remote for remote in self._configured(node)}
+            added = [remote for key, remote in wanted.items() if key not in node.peers]
+            for key, peer in list(node.peers.items()):
+                remote = wanted.get(key) or (node.template_of(peer.remote) if key in node.learned else None)
+                dialled = self.settings[node].get(key), before[node].get(key)
+                if remote is None:
+                    self._leave(node, peer, DisconnectCause.DO_NOT_WANT_TO_TALK_TO_YOU, now)
+                elif _lasting(remote) == _lasting(peer.remote) and _endpoint(dialled[0]) == _endpoint(dialled[1]):
+                    peer.reconfigure(remote)
+                else:
+                    self._leave(node, peer, DisconnectCause.REBOOTING, now)
+                    if key in wanted:
+                        added.append(remote)
+            for remote in added:
+                peer = node.add(remote)
+                if remote.connect:
+                    self._settle_peer(node, peer, peer.start(now))
+            self._flush(node)
+
+    def _leave(self, node: Node, peer: Peer, cause: DisconnectCause, now: float) -> None:
+        self._leaving[peer] = node
+        events = node.remove(peer.remote.origin_host, now, cause)
+        if peer.state is State.CLOSED:
+            del self._leaving[peer]
+        self._settle_peer(node, peer, events)
 
     # Life
 
-    async def start(self) -> list[tuple[str, int]]:
-        """Listen and dial; the addresses listened on. Raises OSError when one cannot be had."""
+    async def start(self) -> list[tuple[str, str, int]]:
+        """Listen and dial; what is listened on: "tcp", "tls" or "sctp", address, port. Raises OSError when one of them
+        cannot be had."""
         self.loop = asyncio.get_running_loop()
         settings = self.config.diameter
+        ways: list[diameter_config.Diameter | diameter_config.Identity] = [settings, *settings.identity]
         bound = []
-        for node in self.nodes:
-            if node is self.nodes[0]:
-                listen, port = settings.listen, settings.port
-            else:
-                identity = settings.identity[self.nodes.index(node) - 1]
-                listen, port = identity.listen or settings.listen, identity.port
-            bound += [await self._listen(node, address, port) for address in listen]
+        for node, way in zip(self.nodes, ways, strict=False):
+            for address in way.listen or settings.listen:
+                if way.port or way is settings:
+                    bound.append(await self._listen(node, "tcp", address, way.port))
+                    bound += await self._listen_sctp(node, address, bound[-1][2])
+                if way.tls_port:
+                    bound.append(await self._listen(node, "tls", address, way.tls_port))
+        now = self.now()
         for node in self.nodes:
             for peer in list(node.peers.values()):
                 if peer.remote.connect:
-                    self._settle_peer(node, peer, peer.start(self.now()))
+                    self._settle_peer(node, peer, peer.start(now))
         return bound
 
-    async def _listen(self, node: Node, address: str, port: int) -> tuple[str, int]:
+    async def _listen(self, node: Node, kind: str, address: str, port: int) -> tuple[str, str, int]:
         ip = ip_address(address)
         sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
         try:
@@ -205,28 +255,47 @@ class Diameter:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setblocking(False)
             sock.bind((address, port))
-            where = sock.getsockname()
-            self._servers.append(await self.loop.create_server(partial(Link, self, node), sock=sock))
+            port = sock.getsockname()[1]
+            make = partial(Link, self, node, secure=kind == "tls")
+            self._listeners.append(await self.loop.create_server(make, sock=sock))
         except OSError as error:
             sock.close()
             raise OSError(error.errno, f"cannot listen on {address} port {port}: {error.strerror}") from None
-        return where[0], where[1]
+        return kind, address, port
+
+    async def _listen_sctp(self, node: Node, address: str, port: int) -> list[tuple[str, str, int]]:
+        """Where the kernel has it, and it is not switched off."""
+        wanted = self.config.diameter.sctp
+        if wanted == "off":
+            return []
+        try:
+            self._listeners.append(await sctp.listen(address, port, partial(Link, self, node)))
+        except OSError as error:
+            missing = error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+            text = sctp.MISSING if missing else error.strerror
+            if wanted == "on" or not missing:
+                raise OSError(error.errno, f"cannot listen on {address} port {port} by SCTP: {text}") from None
+            self.log.info("diameter.no_sctp", f"{text}; Diameter is served by TCP alone", repeat=("no_sctp",))
+            return []
+        return [("sctp", address, port)]
 
     async def stop(self, timeout_s: float) -> None:
         """Take no more connections, tell every peer that we come back, and wait for what is in work; then end all."""
         self._stopping = True
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         for task in self._dials.values():
             task.cancel()
-        if self.nodes:
+        if self.links:
+            now = self.now()
             for node in self.nodes:
-                self._note_all(node, node.stop(self.now()))
+                self._note_all(node, node.stop(now))
                 self._flush(node)
             self.journal.flush()
-            deadline = self.now() + timeout_s
+            deadline = now + timeout_s
+            # What is left ends by their DPA, by our deadline for it, or by this one.
             while self.links and self.now() < deadline:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(STOP_LOOK_S)
         for link in list(self.links):
             link.abort()
         if self._timer is not None:
@@ -420,7 +489,7 @@ class Diameter:
             case Connect(peer=peer):
                 self._dial(node, peer)
             case StartTls(connection=connection, octets=octets):
-                self._start_tls(connection, octets)
+                connection.link.start_tls(octets)
             case Opened(peer=peer, capabilities=capabilities):
                 self._opened.add(peer)
                 self.log.info(
@@ -453,7 +522,9 @@ class Diameter:
         dial = self._dials.pop(peer, None)
         if dial is not None:
             dial.cancel()
-        self._leaving.discard(peer)
+        for link in [link for link in self.links if link.is_dialling(peer)]:
+            link.abandon()
+        self._leaving.pop(peer, None)
         node.forget_learned(peer)
         was_open = peer in self._opened
         self._opened.discard(peer)
@@ -477,15 +548,20 @@ class Diameter:
 
     async def _dial_peer(self, node: Node, peer: Peer, entry: PeerSettings) -> None:
         host, _, port = entry.connect.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        link = Link(self, node, peer, secure=entry.security == "tls")
         try:
             async with asyncio.timeout(DIAMETER_CER_TIMEOUT_S / 2):
-                await self.loop.create_connection(
-                    partial(Link, self, node, peer), host.removeprefix("[").removesuffix("]"), int(port)
-                )
+                if entry.transport == "sctp":
+                    [found, *_] = await self.loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+                    await sctp.connect(str(found[4][0]), int(port), link)
+                else:
+                    await self.loop.create_connection(lambda: link, host, int(port))
         except TimeoutError:
             self.dial_failed(node, peer, "took too long")
         except OSError as error:
-            self.dial_failed(node, peer, error.strerror or str(error))
+            missing = entry.transport == "sctp" and error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+            self.dial_failed(node, peer, sctp.MISSING if missing else error.strerror or str(error))
         finally:
             if self._dials.get(peer) is asyncio.current_task():
                 del self._dials[peer]
@@ -496,27 +572,26 @@ class Diameter:
     # TLS
 
     def may_shake_hands(self, link: Link) -> bool:
-        """Whether one more connection may begin with TLS; too many wait for it otherwise."""
-        others = [other for other in self.links if other.shakes_hands]
+        """Whether one more connection may begin with TLS, while others have not finished with that."""
+        others = [other for other in self.links if other is not link and other.shakes_hands]
         from_there = sum(other.remote_address == link.remote_address for other in others)
         if len(others) < DIAMETER_HANDSHAKES_MAX and from_there < DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
             return True
         link.node.floods += 1
         return False
 
-    def names_of(self, session: ssl.SSLObject) -> frozenset[str]:
-        return frozenset()
-
-    def in_band_is_up(self, connection: Connection, names: frozenset[str]) -> None:
-        connection.secured(names)
+    def context_for(self, node: Node, peer: Peer | None) -> ssl.SSLContext | None:
+        """peer: whom we dialled; None: the connection came in. None: there is nothing to verify a certificate with."""
+        contexts = self.setup.tls
+        if peer is None:
+            return contexts.server
+        file = self.settings[node][peer.remote.origin_host.lower()].ca or self.config.tls.client_ca
+        return contexts.clients.get(file or "")
 
     def tls_failed(self, link: Link, detail: str) -> None:
         self.log.warning(
             "diameter.tls_failed", detail, repeat=(link.remote_address, detail), address=link.remote_address
         )
-
-    def _start_tls(self, connection: Connection, octets: bytes) -> None:
-        raise NotImplementedError
 
     # Time
 
@@ -533,6 +608,7 @@ class Diameter:
         now = self.now()
         for node in self.nodes:
             holders: list[Peer | Connection] = [*node.peers.values(), *node.unknown]
+            holders += [peer for peer, home in self._leaving.items() if home is node]
             for holder in holders:
                 due = holder.next_deadline()
                 if due is not None and due <= now:
@@ -597,3 +673,13 @@ def application_avps(application: ApplicationId) -> list[bytes]:
         diameter.grouped_avp(codes.VENDOR_SPECIFIC_APPLICATION_ID, [vendor, number]),
         diameter.integer32_avp(codes.AUTH_SESSION_STATE, NO_STATE_MAINTAINED),
     ]
+
+
+def _lasting(remote: Remote) -> Remote:
+    """What a connection was agreed on by; the rest can change under it."""
+    return replace(remote, watchdog_s=0.0, reconnect_s=0.0, answer_timeout_s=0.0, requests_max=0, authorities=None)
+
+
+def _endpoint(entry: PeerSettings | None) -> tuple[str, str]:
+    """Where and how a peer is dialled."""
+    return ("", "") if entry is None else (entry.connect, entry.transport)

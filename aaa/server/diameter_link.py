@@ -12,12 +12,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from aaa.diameter.peer import Connection, Peer
+from aaa.diameter.settings import Certificate
 from aaa.limits import (
     DIAMETER_CER_TIMEOUT_S,
     DIAMETER_CLOSING_TIMEOUT_S,
     DIAMETER_TURN_MESSAGES_MAX,
     DIAMETER_UNSENT_BYTES_MAX,
 )
+from aaa.server.diameter_sctp import SctpTransport
+from aaa.server.diameter_tls import certificate_of
 
 if TYPE_CHECKING:
     from aaa.diameter.node import Node
@@ -74,16 +77,14 @@ class Tls:
 class Link(asyncio.Protocol):
     """A transport that was accepted, or dialled for a peer."""
 
-    def __init__(
-        self, diameter: Diameter, node: Node, peer: Peer | None = None, context: ssl.SSLContext | None = None
-    ) -> None:
-        """peer: whom we dialled; None: accepted. context: TLS from the first octet."""
+    def __init__(self, diameter: Diameter, node: Node, peer: Peer | None = None, secure: bool = False) -> None:
+        """peer: whom we dialled; None: accepted. secure: TLS from the first octet."""
         self.node = node
         self.connection: Connection | None = None
         self.remote_address = ""
         self._diameter = diameter
         self._peer = peer
-        self._context = context
+        self._secure = secure
         self._tls: Tls | None = None
         self._early: list[bytes] = []
         """To be sent when TLS is up."""
@@ -103,23 +104,23 @@ class Link(asyncio.Protocol):
             transport.abort()  # it is gone already
             return
         self.remote_address = there[0].partition("%")[0]
-        if self._context is None:
-            self._begin(secure=False, names=None)
+        if not self._secure:
+            self._begin(secure=False, certificate=None)
         elif self._peer is None and not self._diameter.may_shake_hands(self):
             transport.abort()
         else:
-            self._start_tls(self._context, server_side=self._peer is None)
+            self._start_tls()
 
-    def _begin(self, secure: bool, names: frozenset[str] | None) -> None:
+    def _begin(self, secure: bool, certificate: Certificate | None) -> None:
         """The machine hears of the connection."""
         assert self._transport is not None
         here = self._transport.get_extra_info("sockname")
         addresses = (here[0].partition("%")[0],)
         now = self._diameter.now()
         if self._peer is not None:
-            self.connection, events = self._peer.connected(self.remote_address, addresses, now, secure, names)
+            self.connection, events = self._peer.connected(self.remote_address, addresses, now, secure, certificate)
         else:
-            accepted = self.node.accept(self.remote_address, addresses, now, secure, names)
+            accepted = self.node.accept(self.remote_address, addresses, now, secure, certificate)
             if accepted is None:
                 self._transport.abort()
                 return
@@ -190,14 +191,19 @@ class Link(asyncio.Protocol):
 
     # TLS
 
-    def start_tls(self, octets: bytes, context: ssl.SSLContext, server_side: bool) -> None:
+    def start_tls(self, octets: bytes) -> None:
         """After these octets in the clear, TLS begins."""
         assert self._transport is not None
         if octets:
             self._transport.write(octets)
-        self._start_tls(context, server_side)
+        self._start_tls()
 
-    def _start_tls(self, context: ssl.SSLContext, server_side: bool) -> None:
+    def _start_tls(self) -> None:
+        context = self._diameter.context_for(self.node, self._peer)
+        if context is None or isinstance(self._transport, SctpTransport):
+            self._tls_failed("nothing to verify its certificate with" if context is None else "TLS is not for SCTP")
+            return
+        server_side = self._peer is None
         self._tls = Tls(context, server_side)
         self._timer = self._diameter.loop.call_later(DIAMETER_CER_TIMEOUT_S, self._tls_failed, "TLS took too long")
         if not server_side:
@@ -225,14 +231,15 @@ class Link(asyncio.Protocol):
         return plain
 
     def _tls_is_up(self, tls: Tls) -> None:
-        names = self._diameter.names_of(tls.session)
-        if self.connection is None:
-            self._begin(secure=True, names=names)
-        else:
-            self._diameter.in_band_is_up(self.connection, names)
+        certificate = certificate_of(tls.session)
         for data in self._early:
             tls.send(data)
         self._early.clear()
+        if self.connection is None:
+            self._begin(secure=True, certificate=certificate)
+        else:
+            events = self.connection.secured(certificate, self._diameter.now())
+            self._diameter.settle(self.node, self.connection, events)
 
     def _tls_failed(self, detail: str) -> None:
         """Before or after it was up."""
@@ -249,8 +256,7 @@ class Link(asyncio.Protocol):
             self._transport.close()
 
     def _send_tls(self) -> None:
-        assert self._tls is not None
-        data = self._tls.data_to_send()
+        data = b"" if self._tls is None else self._tls.data_to_send()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
@@ -294,6 +300,15 @@ class Link(asyncio.Protocol):
         if transport.get_write_buffer_size():
             self._stop_timer()
             self._timer = self._diameter.loop.call_later(DIAMETER_CLOSING_TIMEOUT_S, transport.abort)
+
+    def is_dialling(self, peer: Peer) -> bool:
+        """Whether it was dialled for a peer whose machine has not heard of it yet."""
+        return self._peer is peer and self.connection is None
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more."""
+        self._peer = None
+        self.abort()
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -2,16 +2,65 @@
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 from aaa.config import Config, Peer
+from aaa.config.check import entry_path
 from aaa.diameter.routing import Route, Routes
 from aaa.diameter.settings import Local, Remote
-from aaa.dictionary.diameter import Application, Dictionary
+from aaa.dictionary.diameter import Application, Dictionary, load
+from aaa.dictionary.suggest import closest
+from aaa.errors import Problem
+from aaa.server.diameter_tls import Contexts, read_contexts
 
 NAMES = {"gx": "Gx", "gy": "Gy", "s6a": "S6a", "sy": "Sy"}
 """Applications as the configuration and as the dictionary has them."""
 ANY_HOST = "*"
+
+
+class Setup(NamedTuple):
+    """What the files beside the configuration say."""
+
+    dictionary: Dictionary
+    tls: Contexts
+
+
+@cache
+def dictionary() -> Dictionary:
+    """The shipped one; grammars of every node come from it."""
+    return load()
+
+
+def set_up(config: Config) -> tuple[Setup, list[Problem]]:
+    """Read what a Diameter node needs, and find what only the dictionary and the files tell to be wrong."""
+    problems: list[Problem] = []
+    report = config.report
+    words = dictionary()
+    commands = {one.short for one in words.commands if one.request}
+    for number, peer in enumerate(config.peer):
+        for key, known, values in (
+            ("denied_avps", [avp.name for avp in words], peer.denied_avps),
+            ("commands", sorted(commands), peer.commands),
+        ):
+            for index, name in enumerate(values):
+                if (words.find(name) is None) if key == "denied_avps" else (name not in commands):
+                    kind = "AVP" if key == "denied_avps" else "request"
+                    near = f"; did you mean {found}?" if (found := closest(name, known)) else ""
+                    where = entry_path(("peer", number), key, index, report)
+                    problems.append(report.problem(where, f'"{name}" is no {kind} of the dictionary{near}'))
+    for local in locals_of(config, words, 0):
+        try:
+            routes_of(config, local, words)
+        except ValueError as error:
+            problems.append(report.problem(("route",), str(error)))
+    try:
+        contexts = read_contexts(config)
+    except (OSError, ValueError) as error:
+        problems.append(report.problem(("tls",), f"the certificates of peers cannot be used: {error}"))
+        contexts = Contexts(None, {}, {})
+    return Setup(words, contexts), problems
 
 
 def locals_of(config: Config, dictionary: Dictionary, origin_state_id: int) -> list[Local]:
@@ -48,9 +97,9 @@ def applications_of(names: tuple[str, ...], dictionary: Dictionary) -> tuple[App
     return tuple(dictionary.applications[NAMES[name]] for name in dict.fromkeys(names))
 
 
-def remote_of(peer: Peer, dictionary: Dictionary) -> Remote:
+def remote_of(peer: Peer, config: Config, setup: Setup) -> Remote:
     """A [[peer]] entry; of one whose host is "*" it is the template."""
-    applications = frozenset(one.number for one in applications_of(peer.applications, dictionary))
+    applications = frozenset(one.number for one in applications_of(peer.applications, setup.dictionary))
     return Remote(
         origin_host=peer.origin_host,
         origin_realm=peer.origin_realm,
@@ -58,6 +107,7 @@ def remote_of(peer: Peer, dictionary: Dictionary) -> Remote:
         applications=applications or None,
         connect=bool(peer.connect),
         security=peer.security,
+        authorities=setup.tls.authorities.get(peer.ca or config.tls.client_ca or ""),
         watchdog_s=peer.watchdog,
         reconnect_s=peer.reconnect,
         answer_timeout_s=peer.answer_timeout,

@@ -15,6 +15,7 @@ from aaa.config.read import suggest
 from aaa.dictionary import Dictionary
 from aaa.errors import AaaError, ConfigError, Problem
 from aaa.mapping import families
+from aaa.server import diameter_peers
 from aaa.state.pools import Pools
 from policy.automation import CallWebhook
 from policy.rules import Policy
@@ -29,6 +30,7 @@ class Prepared:
     options: dict[str, families.RenderOptions]
     """By name of [[nas]]."""
     policy: Policy
+    diameter: diameter_peers.Setup
 
 
 def unknown_webhooks(policy: Policy, config: Config) -> list[Problem]:
@@ -68,9 +70,11 @@ def prepare(path: str | os.PathLike[str]) -> Prepared:
         Pools(config.pool)
     except AaaError as error:
         problems.append(report.problem(("pool",), str(error)))
+    diameter, found = diameter_peers.set_up(config)
+    problems += found
     if problems:
         raise ConfigError(problems)
-    return Prepared(config, dictionary, options, policy)
+    return Prepared(config, dictionary, options, policy, diameter)
 
 
 def check_policy(policy: Policy, dictionary: Dictionary) -> list[Problem]:

@@ -28,7 +28,7 @@ from aaa.diameter.events import (
 )
 from aaa.diameter.node import Node
 from aaa.diameter.peer import Connection, NotAsked, Peer
-from aaa.diameter.settings import Remote
+from aaa.diameter.settings import Certificate, Remote
 from aaa.diameter.states import ADDITIONS, TRANSITIONS, Input, State
 from aaa.diameter.watchdog import WatchdogState
 from aaa.limits import DIAMETER_CER_TIMEOUT_S, DIAMETER_MESSAGE_BYTES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
@@ -589,7 +589,7 @@ def test_tls_after_the_exchange_where_the_peer_asks_for_it():
     assert (result_of(answer), answer.get_unsigned32(codes.INBAND_SECURITY_ID)) == (2001, 1)
     # What was put behind the exchange in the clear is nobody's request.
     assert [type(event) for event in events] == [StartTls, Opened]
-    connection.secured(frozenset(["client"]))
+    connection.secured(Certificate(frozenset(["client"])), 0.0)
     assert [type(event) for event in connection.receive_data(ccr(), 0.0)] == [Request]
 
 
@@ -619,16 +619,36 @@ def test_a_peer_that_must_have_tls_is_not_served_without(security, secure, resul
 )
 def test_a_certificate_speaks_for_its_names_only(names, result):
     server = node("server", [Remote("client", security="tls"), Remote("other")])
-    connection = accepted(server, secure=True, names=None if names is None else frozenset(names))
+    connection = accepted(server, secure=True, certificate=None if names is None else Certificate(frozenset(names)))
     connection.receive_data(cer(), 0.0)
     assert result_of(messages_of(connection)[0]) == result
+
+
+@pytest.mark.parametrize(("wanted", "result"), [(None, 2001), ({b"a", b"b"}, 2001), ({b"c"}, 3010)])
+def test_a_certificate_is_of_the_authorities_of_its_peer(wanted, result):
+    authorities = None if wanted is None else frozenset(wanted)
+    server = node("server", [Remote("client", security="tls", authorities=authorities)])
+    shown = Certificate(frozenset(["client"]), frozenset([b"b", b"leaf"]))
+    connection = accepted(server, secure=True, certificate=shown)
+    connection.receive_data(cer(), 0.0)
+    assert result_of(messages_of(connection)[0]) == result
+
+
+def test_a_certificate_shown_after_the_exchange_that_is_somebody_elses_ends_the_connection():
+    server = node("server", [Remote("client")], inband_tls=True)
+    connection = accepted(server)
+    connection.receive_data(cer(Inband_Security_Id=1), 0.0)
+    [closed] = connection.secured(Certificate(frozenset(["other"])), 0.0)
+    assert closed.reason is Reason.CERTIFICATE
+    assert connection.closing
 
 
 def test_a_dialled_peer_with_the_certificate_of_another_is_left():
     client = node("client", [Remote("server", connect=True, security="tls")])
     peer = client.peers["server"]
     peer.start(0.0)
-    connection, _ = peer.connected("192.0.2.2", ("192.0.2.1",), 0.0, secure=True, names=frozenset(["other"]))
+    others = Certificate(frozenset(["other"]))
+    connection, _ = peer.connected("192.0.2.2", ("192.0.2.1",), 0.0, secure=True, certificate=others)
     [closed] = connection.receive_data(CEA, 0.0)
     assert (closed.reason, connection.closing) == (Reason.CERTIFICATE, True)
 

@@ -10,7 +10,7 @@ from aaa.diameter import codes
 from aaa.diameter.events import Connect, Event, StartTls
 from aaa.diameter.node import Node
 from aaa.diameter.peer import Connection, Peer
-from aaa.diameter.settings import Local, Remote
+from aaa.diameter.settings import Certificate, Local, Remote
 from aaa.dictionary.diameter import Dictionary, load
 from native import diameter
 from native.diameter import Message
@@ -131,7 +131,7 @@ class Wire:
             elif isinstance(event, StartTls):
                 there, connection = self.other(node), event.connection
                 self.happened(there, self.ends[connection].receive_data(event.octets, self.now))
-                connection.secured(frozenset([there.local.origin_host]))
+                self.happened(node, connection.secured(Certificate(frozenset([there.local.origin_host])), self.now))
 
     def dial(self, peer: Peer) -> None:
         here = next(node for node in self.nodes if peer in node.peers.values())
