@@ -157,7 +157,7 @@ class Server:
         """Diameter's, by SessionRecord.protocol."""
         self.mobile_network = DiameterNetwork(self.applications)
         networks = Networks(self.network, self.mobile_network)
-        self.diameter = Diameter(config, self.store, self.log)
+        self.diameter = Diameter(config, prepared.diameter, self.store, self.log)
         self.enforcer = Enforcer(
             self.store, self.decisions, self.addresses, networks, EnforceSettings(config.policy.escalate)
         )
