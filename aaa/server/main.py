@@ -527,7 +527,7 @@ class Server:
         old, new = self.prepared.config, prepared.config
         changed = [
             name
-            for name in ("nas", "radius", "token", "pool", "api", "webhook", "payment", "tls", "log")
+            for name in ("nas", "radius", "diameter", "peer", "route", "token", "pool", "api", "webhook", "payment", "tls", "log")
             if getattr(old, name) != getattr(new, name)
         ]
         self.prepared = prepared
@@ -557,6 +557,7 @@ class Server:
         self.store.interim_interval_s = int(new.radius.interim_interval)
         self.addresses.reconfigure(new.pool)
         self.bind_nases()
+        self.diameter.reconfigure(new, prepared.diameter)
         if self.http is not None:
             self.http.use_settings(make_settings(new, VERSION))
         self.log.level = Level[new.log.level.upper()]
