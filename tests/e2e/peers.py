@@ -134,6 +134,8 @@ class RunningServer:
         started = self.wait_for_line("server.started")
         self.auth_ports = dict(started["auth"])
         self.acct_ports = dict(started["acct"])
+        self.diameter_ports = {kind: port for kind, _, port in started["diameter"] or ()}
+        """By "tcp", "tls" and "sctp"."""
         host, port = started["api"]
         self.url = f"http://{host}:{port}"
         self.wait_until(self.is_ready)
