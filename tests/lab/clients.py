@@ -1,4 +1,4 @@
-"""What stands behind a peer in a network: an SMF (Gx and Gy), an MME (S6a) and a PCRF (Sy), as Open5GS and 3GPP have them.
+"""What stands behind a peer: an SMF (Gx and Gy), an MME (S6a) and a PCRF (Sy), as Open5GS and 3GPP have them.
 
 Each keeps what the server told it, so a test reads what the bearer really runs under. AVPs, their order and their flags
 are those that Open5GS 2.7.7 sends (shared facts, §1); `more` adds to a request, in place of or behind what is there.
@@ -286,8 +286,8 @@ class GySession(Bearer):
         ask: bool = True,
         expect: int | None = 2001,
     ) -> Message:
-        """CCR-U that tells `used` octets and asks for more. reason: 0 threshold, 3 quota exhausted, 4 validity time (this
-        on the level of the service). total: also CC-Total-Octets, which Open5GS leaves out."""
+        """CCR-U that tells `used` octets and asks for more. reason: 0 threshold, 3 quota exhausted, 4 validity time
+        (this on the level of the service). total: also CC-Total-Octets, which Open5GS leaves out."""
         self.number += 1
         units = self._used(used, inbound, seconds, total)
         services: list[Pair] = [

@@ -62,7 +62,7 @@ class Otp:
         )
         self.peers: dict[str, OtpPeer] = {}
         self.faults: list[str] = []
-        self._calls: dict[int, tuple[Future[Message], OtpPeer, str]] = {}
+        self._calls: dict[int, tuple[Future[Message], OtpPeer]] = {}
         self._numbers = itertools.count(1)
         self._writing = threading.Lock()
         self._ready = threading.Event()
@@ -88,7 +88,7 @@ class Otp:
     def call(self, peer: OtpPeer, application: str, raw: bytes, timeout_s: float) -> Future[Message]:
         number = next(self._numbers)
         future: Future[Message] = Future()
-        self._calls[number] = future, peer, application
+        self._calls[number] = future, peer
         self.tell("call", number, peer.host, _Atom(application), raw, int(timeout_s * 1000))
         return future
 
@@ -106,8 +106,8 @@ class Otp:
 
     def _on_answered(self, text: str) -> None:
         number, raw, faults = text.split(" ", 2)
-        future, _, application = self._calls.pop(int(number))
-        future.set_result(_message(raw, application, faults))
+        future, _ = self._calls.pop(int(number))
+        future.set_result(_message(raw, faults))
 
     def _on_failed(self, text: str) -> None:
         number, reason = text.split(" ", 1)
@@ -116,8 +116,8 @@ class Otp:
             future.set_exception(LabError(f"{peer.host} got no answer: {reason}"))
 
     def _on_request(self, text: str) -> None:
-        reference, host, application, raw, faults = text.split(" ", 4)
-        self.peers[host].came(_message(raw, application, faults), int(reference))
+        reference, host, _, raw, faults = text.split(" ", 4)
+        self.peers[host].came(_message(raw, faults), int(reference))
 
     def _on_up(self, text: str) -> None:
         host, other, application = text.split(" ")
@@ -208,8 +208,8 @@ class OtpPeer(Peer):
         self.vm.tell("answer", reference, _Atom("silence") if raw is None else raw)
 
 
-def _message(raw: str, application: str, faults: str) -> Message:
-    return Message(bytes.fromhex(raw), application, [] if faults == "-" else [faults])
+def _message(raw: str, faults: str) -> Message:
+    return Message(bytes.fromhex(raw), [] if faults == "-" else [faults])
 
 
 class _Atom(str):

@@ -1,4 +1,4 @@
-"""A Diameter peer of the tests, whatever plays it: requests with their answers, and requests of the server's as they come."""
+"""A Diameter peer of the tests, whatever plays it: its requests with their answers, and the server's as they come."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Peer:
         self.faults: list[str] = []
         """What was wrong with anything that the server sent; Lab.check() wants none."""
         self.answers: dict[str, Any] = {}
-        """By command: a Result-Code, an AVP list in place of the result, Silence, or a callable of the request that gives
-        one of these. What is not here is answered 2001."""
+        """By command: a Result-Code, an AVP list in place of the result, Silence, or a callable of the request that
+        gives one of these. What is not here is answered 2001."""
         self.watchers: list[Callable[[Message], None]] = []
         """Told of every request before it is answered."""
         self._changed = threading.Condition()

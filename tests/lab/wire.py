@@ -1,7 +1,7 @@
-"""Diameter messages as the lab's peers write and read them, from the *.dia files here: independent of the server's codec.
+"""Diameter messages as the lab's peers write and read them, from the *.dia files here; not by the server's codec.
 
 An AVP list is [(name, value), ...] in the order of the wire; a Grouped value is such a list. None leaves an AVP out.
-Values: int, str (UTF8String, DiameterIdentity, filters; OctetString too), bytes, an address as text, epoch seconds for Time.
+Values: int, str (UTF8String, DiameterIdentity, filters, OctetString), bytes, an address as text, Time in epoch seconds.
 A name may also be (code, vendor, flags), with bytes as its value: what no dictionary knows, or knows otherwise.
 """
 
@@ -203,7 +203,7 @@ class Group:
 class Message(Group):
     """A whole message, and what is wrong with it (`faults`)."""
 
-    def __init__(self, raw: bytes, application: str = "", faults: Sequence[str] = ()) -> None:
+    def __init__(self, raw: bytes, faults: Sequence[str] = ()) -> None:
         self.raw = raw
         self.faults = list(faults)
         self.flags = raw[4]
@@ -215,8 +215,8 @@ class Message(Group):
         ends = "R" if self.flags & REQUEST else "A"
         names = (
             command.name
-            for (app, name), command in commands().items()
-            if command.code == self.code and name[-1] == ends and app == application
+            for command in commands().values()
+            if (command.code, command.application) == (self.code, self.application) and command.name[-1] == ends
         )
         self.name = next(names, str(self.code))
         """Short name, such as "RAR"."""
