@@ -61,5 +61,6 @@ class Application(Protocol):
 
     def read_reply(self, session: SessionRecord, outgoing: Outgoing, answer: Message, at: float) -> Reply:
         """What the answer means: result "ack" or "nak", error_cause 503 for a session that it does not have, `over`
-        where the session has ended with it. Facts that the answer tells are taken into the session."""
+        where the session has ended with it. Facts that the answer tells are taken into the session. What was sent, and
+        when, is added by who sends."""
         ...

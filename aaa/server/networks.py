@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from aaa.limits import DIAMETER_CHANGES_IN_FLIGHT_MAX
 from aaa.mapping.application import Application, Outgoing
 from aaa.model.enforcement import Difference, Reply
@@ -106,13 +108,14 @@ class DiameterNetwork:
                 self._in_flight.pop(nas, None)
             at = time.time()
             if message is None:
-                reply = Reply(
-                    "timeout", 0, 1, sent_at, 0.0, keys_of(session, outgoing), outgoing.shown, reason,
-                    command=outgoing.name,
-                )  # fmt: skip
+                reply = Reply("timeout", detail=reason)
             else:
                 reply = application.read_reply(session, outgoing, message, at)
                 nas.last_accounting_at = session.heard_at = at
+            reply = replace(
+                reply, transmissions=1, sent_at=sent_at, answered_at=0.0 if message is None else at,
+                keys=keys_of(session, outgoing), attributes=outgoing.shown, command=outgoing.name,
+            )  # fmt: skip
             self.note(session, outgoing, reply)
             done(reply)
 
