@@ -483,9 +483,6 @@ memset(&unknown, 0, sizeof(unknown))
 
 @cython.final
 cdef class Definitions:
-    def __cinit__(self):
-        self.groups = {}
-
     def __dealloc__(self):
         PyMem_Free(self.table)
 
@@ -516,6 +513,8 @@ cdef class Definitions:
         definition.kind = kind
         self.version += 1
         if group is not None:
+            if self.groups is None:
+                self.groups = {}
             self.groups[key] = group
             definition.group = <PyObject*>group
 
