@@ -106,8 +106,10 @@ class Otp:
 
     def _on_answered(self, text: str) -> None:
         number, raw, faults = text.split(" ", 2)
-        future, _ = self._calls.pop(int(number))
-        future.set_result(_message(raw, faults))
+        future, peer = self._calls.pop(int(number))
+        answer = _message(raw, faults)
+        peer.seen.append(answer.raw)
+        future.set_result(answer)
 
     def _on_failed(self, text: str) -> None:
         number, reason = text.split(" ", 1)

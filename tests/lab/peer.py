@@ -34,6 +34,8 @@ class Peer:
         self.server_realm = realm
         self.requests: list[Message] = []
         """Requests of the server that no expect() has taken yet."""
+        self.seen: list[bytes] = []
+        """Every message of the server's, as it came."""
         self.faults: list[str] = []
         """What was wrong with anything that the server sent; Lab.check() wants none."""
         self.answers: dict[str, Any] = {}
@@ -88,6 +90,7 @@ class Peer:
 
     def came(self, request: Message, reference: Any) -> None:
         """Called by the subclass's reader for each request."""
+        self.seen.append(request.raw)
         if request.faults:
             self.faults.append(f"{request}: {request.faults}")
         for watcher in self.watchers:

@@ -1,0 +1,135 @@
+"""A server with Diameter, the network elements around it, and the judge of all that it sent them."""
+
+import json
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.diameter.wire import complaints
+from tests.e2e.peers import ROOT, RunningServer, toml
+from tests.lab.certificate import Authority
+from tests.lab.freediameter import FreeDiameter
+from tests.lab.otp import Otp, OtpPeer
+from tests.lab.peer import Peer
+from tests.lab.usim import Usim
+
+SERVER, REALM = "aaa.localdomain", "localdomain"
+IMSI, MSISDN, K, OPC = (
+    "001010000000001", "15550000001", "465B5CE8B199B49FAA5F0A2EE238A6BC", "CD63CB71954A9F4E48A5994E37A02BAF",
+)  # fmt: skip
+"""The SIM of the sample data: TS 35.208 test set 1."""
+PEERS = [{"origin_host": "*", "origin_realm": REALM, "address": ["127.0.0.0/8"]}]
+
+
+def free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def section(name: str, values: dict[str, Any]) -> str:
+    return f"{name}\n" + "\n".join(f"{key} = {toml(value)}" for key, value in values.items()) + "\n"
+
+
+class Network:
+    """The server under test in `server`, and peers by their Origin-Host."""
+
+    def __init__(
+        self,
+        start: Callable[..., RunningServer],
+        directory: Path,
+        *,
+        peers: Iterable[dict[str, Any]] = PEERS,
+        tls: bool = False,
+        extra: str = "",
+        nases: str | None = None,
+        sample: bool = True,
+        **diameter: Any,
+    ) -> None:
+        """peers: [[peer]] entries; diameter: further keys of [diameter]; sample: with the sample data."""
+        self.directory = directory
+        self.authority = Authority(directory / "certificates")
+        self.port, self.tls_port = free_tcp_port(), free_tcp_port() if tls else 0
+        settings = {"listen": ["127.0.0.1"], "origin_host": SERVER, "origin_realm": REALM, "sctp": "off"}
+        settings |= {"port": self.port, "tls_port": self.tls_port} | diameter
+        text = section("[diameter]", settings) + "".join(section("[[peer]]", dict(peer)) for peer in peers)
+        if tls or diameter.get("inband_tls"):
+            files = self.authority.issue(SERVER)
+            paths = {"cert": f"{files}/cert.pem", "key": f"{files}/key.pem", "client_ca": f"{files}/ca.pem"}
+            text += section("[tls]", paths)
+        self.server = start(nases, extra=text + extra)
+        if sample:
+            self.load_sample()
+        self.otp = Otp()
+        self.daemons: list[FreeDiameter] = []
+
+    def load_sample(self) -> None:
+        lines = (ROOT / "conf" / "sample.ndjson").read_text().splitlines()
+        operations = [json.loads(line) for line in lines]
+        # Its plan home-50 is there already.
+        self.server.sync(*(operation for operation in operations if operation["id"] != "home-50"))
+
+    # Peers
+
+    def peer(self, name: str, *applications: str, tls: bool = False, inband: bool = False, **options: Any) -> OtpPeer:
+        """An OTP peer NAME.localdomain that is connected."""
+        host = f"{name}.{REALM}"
+        more = {"Inband-Security-Id": [1]} if inband else {}
+        files = self.authority.issue(host) if tls or inband else None
+        peer = self.otp.peer(host, *applications, **more)
+        return peer.connect(self.tls_port if tls else self.port, tls=files, inband=inband, **options)
+
+    def daemon(self, name: str, *applications: str, tls: bool = False) -> FreeDiameter:
+        """freeDiameter as NAME.localdomain, connected."""
+        host = f"{name}.{REALM}"
+        daemon = FreeDiameter(
+            self.directory / name, host, *applications,
+            port=self.tls_port if tls else self.port, tls=self.authority.issue(host) if tls else None,
+        )  # fmt: skip
+        self.daemons.append(daemon)
+        return daemon.connect()
+
+    # Subscribers
+
+    def subscriber(self, name: str, plan: str, **service: Any) -> str:
+        """A subscriber with one service of the same id."""
+        self.server.put("subscriber", name)
+        self.server.put("service", name, subscriber_id=name, plan_id=plan, **{"state": "active", **service})
+        return name
+
+    def sim(self, iccid: str, imsi: str, service: str | None = None, **values: Any) -> Usim:
+        """A SIM with the keys of test set 1; activated where it has a service and nothing else is said."""
+        state = "stock" if service is None else "activated"
+        keys = {"imsi": imsi, "ki": K, "opc": OPC, "amf": "8000", "service_id": service, "state": state}
+        self.server.put("sim", iccid, **{key: value for key, value in (keys | values).items() if value is not None})
+        return Usim(K, OPC)
+
+    def converged(self, service: str, sessions: int = 1) -> Any:
+        """The status, once so many live sessions run under what they should."""
+        found: list[Any] = []
+
+        def look() -> bool:
+            found[:] = [self.server.status(service)]
+            live = found[0]["sessions"]
+            return len(live) == sessions and all(session["converged"] for session in live)
+
+        self.server.wait_until(look)
+        return found[0]
+
+    # The end
+
+    def close(self) -> None:
+        """Stop the peers; to OTP, freeDiameter, Open5GS and tshark nothing was wrong with what the server sent."""
+        for daemon in self.daemons:
+            daemon.stop()
+        self.otp.stop()
+        self.otp.check()
+        for daemon in self.daemons:
+            daemon.check()
+        everybody: list[Peer] = [*self.otp.peers.values(), *self.daemons]
+        sent = [raw for peer in everybody for raw in peer.seen]
+        if sent:
+            assert complaints(sent, self.directory) == []
