@@ -102,6 +102,10 @@ class SyFacts(Mobile, gc=False, omit_defaults=True):
     """Policy-Counter-Identifiers that it subscribed to; empty: all."""
     told: dict[str, str] = {}
     """Statuses as last reported."""
+    pending: dict[str, tuple[str, float]] = {}
+    """Of these, which become another by time alone, and when, as last reported."""
+    features: int = 0
+    """Feature-List 1 that both sides have."""
 
 
 FACTS: Final[dict[int, type[Mobile]]] = {GX: GxFacts, GY: GyFacts, S6A: S6aFacts, SY: SyFacts}

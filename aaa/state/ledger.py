@@ -22,6 +22,7 @@ from msgspec import Struct
 from aaa.limits import ACCOUNT_MEMBERS_MAX, TOP_UPS_COUNT_MAX, TOP_UPS_KNOWN_MAX
 from aaa.model.entities import Subscriber
 from aaa.model.events import Cause
+from aaa.model.mobile import SY
 from aaa.model.records import DOWN, NO_LIMIT, UP, Account, ServiceRecord, SubscriberRecord
 from aaa.state.store import Store
 from policy import quota
@@ -450,6 +451,7 @@ def tell(store: Store, account: Account, service: ServiceRecord, at: float) -> N
         if lead.quota is None or account.charged_octets < account.next_mark:
             return
         offered, left = account.offered_octets, account.left_octets
+        tell_counters(store, account)
         data = account_data(account)
         for percent in sorted({*lead.quota.thresholds}):
             if offered and percent not in account.told and quota.room_below(offered, left, percent) <= 0:
@@ -460,6 +462,13 @@ def tell(store: Store, account: Account, service: ServiceRecord, at: float) -> N
             emit(store, "quota.exhausted", service, at, data)
             act(store, account, service, at)
         set_mark(account)
+
+
+def tell_counters(store: Store, account: Account) -> None:
+    """A threshold is a status to who follows policy counters, whether or not it is another decision."""
+    for member in account.members:
+        if member.live is not None and any(session.protocol == SY for session in member.live.sessions):
+            store.affect(member)
 
 
 def act(store: Store, account: Account, service: ServiceRecord, at: float) -> None:
