@@ -114,7 +114,9 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     server = check.check_server(table(Server, "server"), sources)
     api = check.check_api(table(Api, "api"), report)
     peers, routes = array(Peer, "peer"), array(Route, "route")
-    diameter = mobile.check_diameter(table(Diameter, "diameter"), peers, routes, sources)
+    tls = outward.check_tls(table(Tls, "tls"), api.tls, sources)
+    diameter = mobile.check_diameter(mobile.read_diameter(data.get("diameter", {}), report), peers, tls, sources)
+    checked_peers = mobile.check_peers(peers, diameter, tls, sources)
     config = Config(
         path=directory / path.name,
         server=server,
@@ -122,15 +124,15 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
         radius=check.check_radius(table(Radius, "radius"), sources),
         nas=tuple(check.check_nas(array(Nas, "nas"), sources)),
         diameter=diameter,
-        peer=tuple(mobile.check_peers(peers, diameter, sources)),
-        route=tuple(mobile.check_routes(routes, diameter, report)),
+        peer=tuple(checked_peers),
+        route=tuple(mobile.check_routes(routes, checked_peers, diameter, report)),
         api=api,
         token=tuple(check.check_tokens(array(Token, "token"), sources)),
         policy=check.check_policy(table(Policy, "policy"), sources),
         pool=tuple(check.check_pools(array(Pool, "pool"), _names(data.get("nas")), report)),
         webhook=tuple(outward.check_webhooks(array(Webhook, "webhook"), sources)),
         payment=tuple(outward.check_payments(array(Payment, "payment"), sources)),
-        tls=outward.check_tls(table(Tls, "tls"), api.tls, sources),
+        tls=tls,
         log=check.check_log(table(Log, "log"), server),
         report=report,
         warnings=tuple(sorted(report.warnings, key=lambda problem: problem.line)),

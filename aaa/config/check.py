@@ -135,21 +135,7 @@ def check_radius(radius: Radius, sources: Sources) -> Radius:
         report.error(("radius", "listen"), 'is empty; give addresses such as ["0.0.0.0", "::"]')
     if radius.auth_port == radius.acct_port != 0:
         report.error(("radius", "acct_port"), "is auth_port; authentication and accounting need two ports")
-    seen: dict[str, int] = {}
-    for index, text in enumerate(radius.listen):
-        path = ("radius", "listen", index)
-        try:
-            address = parse_address(text)
-        except ValueError as error:
-            report.error(path, str(error))
-            continue
-        if str(address) in seen:
-            report.error(path, f'"{text}" is listed twice; remove one')
-        seen[str(address)] = address.version
-    for wildcard, version in (("0.0.0.0", 4), ("::", 6)):
-        for text, other in seen.items():
-            if wildcard in seen and other == version and text != wildcard:
-                report.error(("radius", "listen"), f'"{wildcard}" includes "{text}"; remove one of them')
+    check_addresses(radius.listen, ("radius", "listen"), report)
     if radius.reject_delay > radius.duplicate_lifetime:
         report.warning(
             ("radius", "reject_delay"),
@@ -160,6 +146,25 @@ def check_radius(radius: Radius, sources: Sources) -> Radius:
     realms = tuple(realm.removeprefix("@") for realm in radius.username_strip_realms)
     dictionaries = tuple(str(sources.path(text)) for text in radius.dictionaries)
     return msgspec.structs.replace(radius, username_strip_realms=realms, dictionaries=dictionaries)
+
+
+def check_addresses(listen: Sequence[str], path: Key, report: Report) -> None:
+    """Addresses to bind: each one an address, once, and not beside a wildcard that includes it."""
+    seen: dict[str, int] = {}
+    for index, text in enumerate(listen):
+        where = (*path, index)
+        try:
+            address = parse_address(text)
+        except ValueError as error:
+            report.error(where, str(error))
+            continue
+        if str(address) in seen:
+            report.error(where, f'"{text}" is listed twice; remove one')
+        seen[str(address)] = address.version
+    for wildcard, version in (("0.0.0.0", 4), ("::", 6)):
+        for text, other in seen.items():
+            if wildcard in seen and other == version and text != wildcard:
+                report.error(path, f'"{wildcard}" includes "{text}"; remove one of them')
 
 
 def check_nas(entries: Entries, sources: Sources) -> list[Nas]:
@@ -192,7 +197,7 @@ def check_nas(entries: Entries, sources: Sources) -> list[Nas]:
         if nas.family not in FAMILIES:
             report.error((*path, "family"), f'"{nas.family}" is no known family{suggest(nas.family, FAMILIES)}')
         if nas.coa_address is not None:
-            _endure(parse_address, nas.coa_address, (*path, "coa_address"), report)
+            endure(parse_address, nas.coa_address, (*path, "coa_address"), report)
         if not nas.identity:
             report.error((*path, "identity"), 'is empty; give at least "password"')
         if nas.rate_burst and not nas.rate_limit:
@@ -213,7 +218,7 @@ def check_nas(entries: Entries, sources: Sources) -> list[Nas]:
 
 
 def check_api(api: Api, report: Report) -> Api:
-    endpoint = _endure(parse_endpoint, api.listen, ("api", "listen"), report)
+    endpoint = endure(parse_endpoint, api.listen, ("api", "listen"), report)
     if endpoint is not None and not api.tls and not parse_address(endpoint[0]).is_loopback:
         report.warning(("api", "listen"), "is open to the network without TLS; tokens can be read on the way")
     return api
@@ -299,7 +304,7 @@ def _blocks(texts: Sequence[str], key: str, path: Key, version: int, report: Rep
     blocks = []
     for number, text in enumerate(texts):
         where = entry_path(path, key, number, report)
-        found = _endure(parse_range, text, where, report)
+        found = endure(parse_range, text, where, report)
         if found is None:
             continue
         if found[0] != version:
@@ -354,7 +359,7 @@ def entry_path(path: Key, key: str, number: int, report: Report) -> Key:
     return full if full in report.lines else (*path, key)
 
 
-def _endure(parse: Any, text: str, path: Key, report: Report) -> Any:
+def endure(parse: Any, text: str, path: Key, report: Report) -> Any:
     """parse(text), or None and a problem."""
     try:
         return parse(text)

@@ -41,9 +41,9 @@ def check_webhooks(entries: Entries, sources: Sources) -> list[Webhook]:
                 report.error(entry_path(path, "events", number, report), str(error))
         if webhook.retry_max < webhook.retry_first:
             report.error((*path, "retry_max"), "is shorter than retry_first; give a longer one")
-        ca = _readable(webhook.ca, (*path, "ca"), sources)
+        ca = readable(webhook.ca, (*path, "ca"), sources)
         if ca is not None:
-            _endure_authorities(ca, (*path, "ca"), sources)
+            check_authorities(ca, (*path, "ca"), sources)
         result.append(msgspec.structs.replace(webhook, ca=ca, **keys))
     return result
 
@@ -106,7 +106,7 @@ def check_tls(tls: Tls, is_needed: bool, sources: Sources) -> Tls:
     report = sources.report
     files = {}
     for key in ("cert", "key", "client_ca"):
-        files[key] = _readable(getattr(tls, key), ("tls", key), sources)
+        files[key] = readable(getattr(tls, key), ("tls", key), sources)
     if is_needed and tls.cert is None:
         report.error(("api", "tls"), "needs [tls] with cert and key")
     if (tls.cert is None) != (tls.key is None):
@@ -118,7 +118,7 @@ def check_tls(tls: Tls, is_needed: bool, sources: Sources) -> Tls:
         except (OSError, ValueError) as error:
             report.error(("tls", "cert"), f"{files['cert']} and {files['key']} are no certificate and its key: {error}")
     if files["client_ca"] is not None:
-        _endure_authorities(files["client_ca"], ("tls", "client_ca"), sources)
+        check_authorities(files["client_ca"], ("tls", "client_ca"), sources)
     return msgspec.structs.replace(tls, **files)
 
 
@@ -131,7 +131,7 @@ def load_chain(context: ssl.SSLContext, cert: str, key: str) -> None:
     context.load_cert_chain(cert, key, refuse)
 
 
-def _readable(name: str | None, path: Key, sources: Sources) -> str | None:
+def readable(name: str | None, path: Key, sources: Sources) -> str | None:
     """The file's path, or None after a problem."""
     if name is None:
         return None
@@ -144,7 +144,7 @@ def _readable(name: str | None, path: Key, sources: Sources) -> str | None:
     return str(file)
 
 
-def _endure_authorities(file: str, path: Key, sources: Sources) -> None:
+def check_authorities(file: str, path: Key, sources: Sources) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except OSError as error:

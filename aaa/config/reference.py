@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, get_args
 
@@ -17,17 +18,28 @@ def markdown() -> str:
     """A heading and a table for every section: key, meaning, value, default, and whether a reload changes it."""
     meanings = documents(schema)
     parts = []
-    for section in msgspec.structs.fields(schema.Sections):
-        many = bool(get_args(section.type))
-        cls: type[Struct] = get_args(section.type)[0] if many else section.type
-        parts.append(f"## {f'[[{section.name}]]' if many else f'[{section.name}]'}\n\n{cls.__doc__}\n")
+    for name, cls, many in sections():
+        parts.append(f"## {f'[[{name}]]' if many else f'[{name}]'}\n\n{cls.__doc__}\n")
         rows = ["| key | meaning | value | default | reload |", "|---|---|---|---|---|"]
         for field in msgspec.structs.fields(cls):
             meaning = meanings[cls.__name__, field.name]
-            live = "no" if f"{section.name}.{field.name}" in schema.RESTART_KEYS else "yes"
+            keys = {name, f"{name}.{field.name}"}
+            live = "no" if keys & schema.RESTART_KEYS else "yes"
             rows.append(f"| `{field.name}` | {meaning} | {_value(field.type)} | {_default(field)} | {live} |")
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def sections() -> Iterator[tuple[str, type[Struct], bool]]:
+    """Name, struct, and whether it is a list of tables; what stands inside a section follows it."""
+    for section in msgspec.structs.fields(schema.Sections):
+        many = bool(get_args(section.type))
+        cls: type[Struct] = get_args(section.type)[0] if many else section.type
+        yield section.name, cls, many
+        for field in msgspec.structs.fields(cls):
+            inner = get_args(field.type)[:1]
+            if inner and isinstance(inner[0], type) and issubclass(inner[0], Struct):
+                yield f"{section.name}.{field.name}", inner[0], True
 
 
 def _value(kind: Any) -> str:

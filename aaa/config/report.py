@@ -44,8 +44,8 @@ class Report:
                 value = None
             if isinstance(part, str):
                 text += f".{part}" if text else part
-            elif isinstance(value, dict) and isinstance(value.get("name"), str):
-                text += f".{value['name']}"
+            elif isinstance(value, dict) and isinstance(name := value.get("name", value.get("origin_host")), str):
+                text += f".{name}"
             else:
                 text += f"[{part + 1}]"
         return text

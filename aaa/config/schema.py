@@ -202,7 +202,7 @@ class Diameter(Struct, frozen=True, forbid_unknown_fields=True):
     listen: tuple[str, ...] = ()
     """Addresses to bind; empty: no Diameter listener. Peers with `connect` are dialled all the same."""
     port: Port = 3868
-    """TCP port, and SCTP's where the kernel has it; 0: none."""
+    """TCP port, and SCTP's where the kernel has it; 0 lets the kernel choose."""
     tls_port: Port = 0
     """Port on which TLS begins at once, with the certificate of `[tls]`: 5868 by registration; 0: none."""
     sctp: Literal["auto", "on", "off"] = "auto"
