@@ -527,8 +527,9 @@ class Server:
         old, new = self.prepared.config, prepared.config
         changed = [
             name
-            for name in ("nas", "radius", "diameter", "peer", "route", "token", "pool", "api", "webhook", "payment", "tls", "log")
-            if getattr(old, name) != getattr(new, name)
+            for name in old.__struct_fields__
+            if name not in ("path", "warnings", "report", "server", "store", "policy")
+            and getattr(old, name) != getattr(new, name)
         ]
         self.prepared = prepared
         self.clients.reconfigure(new.nas)
