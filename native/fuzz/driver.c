@@ -1,4 +1,5 @@
-/* libFuzzer around an embedded Python: every input goes to one function of harness.py, named by AAA_FUZZ_HARNESS.
+/* libFuzzer around an embedded Python: every input goes to one function, named by AAA_FUZZ_HARNESS, of the
+ * module AAA_FUZZ_MODULE.
  * An exception there is a finding. The sanitizers' runtimes live in this executable, so the codecs' shared objects,
  * built with the same flags, find them when Python loads them.
  */
@@ -16,12 +17,12 @@ static void give_up(void) {
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
-    const char *name = getenv("AAA_FUZZ_HARNESS");
+    const char *name = getenv("AAA_FUZZ_HARNESS"), *file = getenv("AAA_FUZZ_MODULE");
     PyObject *module;
     (void)argc;
     (void)argv;
     Py_InitializeEx(0);
-    module = PyImport_ImportModule("harness");
+    module = PyImport_ImportModule(file ? file : "harness");
     harness = module && name ? PyObject_GetAttrString(module, name) : NULL;
     if (harness == NULL)
         give_up();

@@ -233,6 +233,8 @@ def check_avps(avps: diameter.Avps) -> None:
     for code, vendor, _, value in found[:64]:
         assert avps.has(code, vendor)
         assert value in avps.get_all(code, vendor)
+        assert avps.get_text(code, vendor) == (avps.get(code, vendor) or b"").decode(errors="replace")
+        assert avps.echo(code, vendor) in avps.raw
         avps.get_unsigned32(code, vendor)
         avps.get_unsigned64(code, vendor)
         avps.get_integer32(code, vendor)
@@ -251,11 +253,15 @@ def messages(data: bytes) -> None:
     for octets in (data, data[:20].ljust(20, b"\1") + data[20:]):
         message = Message.parse(octets)
         check_avps(message)
+        if len(octets) >= diameter.HEADER_OCTETS:
+            again = Message.parse(diameter.readdressed(octets, 77, True))
+            assert again.sameness() == message.sameness()
         failure = GRAMMAR.check(message)
         if failure is not None:
             code, offender = failure
-            assert code in (5001, 5004, 5005, 5008, 5009, 5014)
+            assert code in (3009, 5001, 5004, 5005, 5008, 5009, 5014)
             assert len(offender) % 4 == 0
+            assert code != 3009 or not offender[4] & 0x1F
             diameter.grouped_avp(279, [offender])
 
 

@@ -1,4 +1,4 @@
-"""Build native/ with clang's sanitizers and run every harness of harness.py under libFuzzer.
+"""Build native/ with clang's sanitizers and run every harness of harness.py and machines.py under libFuzzer.
 
     python native/fuzz/run.py [--seconds 20] [--runs N] [--only decode,inside]
 
@@ -22,6 +22,12 @@ LIBRARY = ROOT / "build" / "sanitize" / "lib"
 EXECUTABLE = ROOT / "build" / "sanitize" / "fuzz"
 CORPUS = ROOT / "build" / "fuzz"
 SANITIZERS = "address,undefined"
+HARNESSES = {
+    "harness": ("decode", "inside", "fragments", "answer", "build", "proofs", "messages", "avps"),
+    "machines": ("stream",),
+}
+"""By module."""
+MODULES = {harness: module for module, harnesses in HARNESSES.items() for harness in harnesses}
 
 
 def build() -> None:
@@ -54,8 +60,10 @@ def environment_of(harness: str) -> dict[str, str]:
     return {
         **os.environ,
         "AAA_FUZZ_HARNESS": harness,
+        "AAA_FUZZ_MODULE": MODULES[harness],
         "PYTHONHOME": sys.base_prefix,
-        "PYTHONPATH": f"{LIBRARY}:{HERE}",
+        # The machines are those of the server; the codecs that they find are the sanitized ones.
+        "PYTHONPATH": f"{LIBRARY}:{HERE}:{ROOT}:{sysconfig.get_path('purelib')}",
         # Python's own arenas would hide a read behind an object's end.
         "PYTHONMALLOC": "malloc",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -69,7 +77,7 @@ def run(harness: str, seconds: int, runs: int) -> tuple[int, int]:
     corpus = CORPUS / harness / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        [sys.executable, "-c", WRITE_SEEDS, harness, str(corpus)],
+        [sys.executable, "-c", WRITE_SEEDS, MODULES[harness], harness, str(corpus)],
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}"},
         check=True,
     )
@@ -85,9 +93,9 @@ def run(harness: str, seconds: int, runs: int) -> tuple[int, int]:
 
 
 WRITE_SEEDS = """
-import hashlib, pathlib, sys, harness
-for seed in harness.seeds(sys.argv[1]):
-    pathlib.Path(sys.argv[2], hashlib.sha1(seed).hexdigest()).write_bytes(seed)
+import hashlib, importlib, pathlib, sys
+for seed in importlib.import_module(sys.argv[1]).seeds(sys.argv[2]):
+    pathlib.Path(sys.argv[3], hashlib.sha1(seed).hexdigest()).write_bytes(seed)
 """
 
 
@@ -95,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fuzz the native codecs.")
     parser.add_argument("--seconds", type=int, default=20, help="bound of each harness; 0: none")
     parser.add_argument("--runs", type=int, default=-1, help="cases of each harness; -1: no bound")
-    parser.add_argument("--only", default="decode,inside,fragments,answer,build,proofs", help="names, comma between")
+    parser.add_argument("--only", default=",".join(MODULES), help="names, comma between")
     options = parser.parse_args()
     if options.seconds <= 0 and options.runs < 0:
         parser.error("a bound is needed: --seconds or --runs")

@@ -1,0 +1,150 @@
+"""What must hold for whatever a Diameter peer sends, through the machines of the server. As harness.py."""
+
+import struct
+from collections.abc import Iterator
+from functools import cache
+from itertools import count
+from typing import Final
+
+from aaa.diameter import codes
+from aaa.diameter.answers import refused
+from aaa.diameter.capabilities import Refusal
+from aaa.diameter.duplicates import Duplicates
+from aaa.diameter.events import Answer, Closed, Request
+from aaa.diameter.node import Node
+from aaa.diameter.settings import Local, Remote
+from aaa.dictionary.diameter import Dictionary, Value, load
+from aaa.limits import DIAMETER_MESSAGE_BYTES_MAX
+from native import diameter
+
+CLIENT: Final = "client.example"
+SERVED: Final = ("Gx", "Gy", "S6a", "Sy")
+PROXIABLE: Final = diameter.FLAG_REQUEST | diameter.FLAG_PROXIABLE
+REQUESTS_MAX: Final = 8
+
+
+@cache
+def dictionary() -> Dictionary:
+    return load()
+
+
+@cache
+def local() -> Local:
+    served = tuple(dictionary().applications[name] for name in SERVED)
+    return Local("server.example", "example", 1_000, served, dictionary().grammars(served))
+
+
+def request(command: int, application: int, hop_by_hop: int, pairs: list[tuple[str, Value]]) -> bytes:
+    head: list[tuple[str, Value]] = [("Origin-Host", CLIENT), ("Origin-Realm", "example")]
+    if application:
+        head.insert(0, ("Session-Id", f"{CLIENT};{hop_by_hop}"))
+        head += [("Destination-Realm", "example")]
+    flags = PROXIABLE if application else diameter.FLAG_REQUEST
+    avps = dictionary().encode_all([*head, *pairs])
+    return diameter.message(flags, command, application, hop_by_hop, hop_by_hop, avps)
+
+
+@cache
+def cer() -> bytes:
+    applications: list[tuple[str, Value]] = [("Auth-Application-Id", app.number) for app in local().applications]
+    return request(
+        257, 0, 1, [("Host-IP-Address", "192.0.2.1"), ("Vendor-Id", 0), ("Product-Name", "fuzz"), *applications]
+    )
+
+
+def stream(data: bytes) -> None:
+    """Whatever follows a good CER, cut anywhere: every answer is whole and names a request that came, what is asked of
+    an application has passed its grammar, and nothing goes beyond its bound."""
+    cut, data = data[:2].ljust(2, b"\0"), data[2:]
+    numbers = count(7)
+    node = Node(local(), [Remote(CLIENT, requests_max=REQUESTS_MAX)], lambda: 0.5, 0.0, lambda: next(numbers))
+    connection = node.accept("192.0.2.1", ("192.0.2.2",), 0.0)
+    assert connection is not None
+    connection.receive_data(cer(), 0.0)
+    peer = node.peers[CLIENT]
+    assert peer.is_open
+    connection.data_to_send()
+    asked = request(258, local().applications[0].number, 0, [("Re-Auth-Request-Type", 0)])
+    assert peer.send_request(asked, "asked", 0.0)
+    connection.data_to_send()
+    table = Duplicates(4, 10.0)
+    step = 1 + cut[0] * 8
+    came: set[int] = set()
+    answered = 0
+    for number, at in enumerate(range(0, len(data), step)):
+        now = number * (cut[1] & 15)
+        if connection.closing:
+            break
+        for event in connection.receive_data(data[at : at + step], now):
+            if isinstance(event, Request):
+                message = event.message
+                grammar = local().grammars[message.application, message.command, True]
+                assert message.fault == diameter.FAULT_NONE
+                assert grammar.check(message) is None
+                came.add(message.hop_by_hop)
+                new, octets = table.is_new(event, now)
+                if new and cut[1] & 0x10:
+                    octets = refused(node.local, message, Refusal(codes.ResultCode.UNABLE_TO_COMPLY))
+                    for again, copy in table.answered(event, octets):
+                        peer.send_answer(again, copy)
+                elif octets is not None:
+                    peer.send_answer(event, octets)
+            elif isinstance(event, Answer):
+                answered += 1
+                assert event.context == "asked"
+            elif isinstance(event, Closed):
+                assert not peer.is_open
+        assert len(connection.received) <= DIAMETER_MESSAGE_BYTES_MAX
+        assert len(connection.waiting) <= REQUESTS_MAX
+        for due in peer, connection:
+            due.handle_deadline(now)
+    assert answered <= 1
+    sent, consumed, fault = diameter.split(bytearray(out := connection.data_to_send()), 1 << 24)
+    assert fault == 0
+    assert consumed == len(out)
+    for message in sent:
+        assert message.fault == diameter.FAULT_NONE
+        if not message.flags & diameter.FLAG_REQUEST:
+            assert message.raw[12:20] in data
+    connection.lost(1_000.0)
+    assert not peer.is_open
+    assert node.ready() is not None
+
+
+def seeds(_harness: str) -> Iterator[bytes]:
+    """Good requests of all applications, alone and in a row, and what a peer says of itself."""
+    numbers = {app.name: app.number for app in local().applications}
+    imsi: tuple[str, Value] = (
+        "Subscription-Id",
+        [("Subscription-Id-Type", "END_USER_IMSI"), ("Subscription-Id-Data", "001010000000001")],
+    )
+    credit: list[tuple[str, Value]] = [("CC-Request-Type", 1), ("CC-Request-Number", 0), imsi]
+    used: list[tuple[str, Value]] = [("CC-Input-Octets", 1_000), ("CC-Output-Octets", 2_000)]
+    services: list[tuple[str, Value]] = [
+        ("Requested-Service-Unit", []), ("Used-Service-Unit", used), ("Rating-Group", 1),
+    ]  # fmt: skip
+    mobility: list[tuple[str, Value]] = [
+        ("Auth-Session-State", 1), ("User-Name", "001010000000001"), ("Visited-PLMN-Id", "001-01"),
+    ]  # fmt: skip
+    gx, gy, s6a, sy = (("Auth-Application-Id", numbers[name]) for name in SERVED)
+    vector: tuple[str, Value] = ("Requested-EUTRAN-Authentication-Info", [("Number-Of-Requested-Vectors", 1)])
+    requests = [
+        request(272, gx[1], 2, [gx, *credit, ("Called-Station-Id", "internet"), ("RAT-Type", 1004)]),
+        request(272, gy[1], 3, [gy, *credit, ("Multiple-Services-Credit-Control", services)]),
+        request(318, s6a[1], 4, [*mobility, vector]),
+        request(316, s6a[1], 5, [*mobility, ("RAT-Type", 1004), ("ULR-Flags", 34)]),
+        request(8388635, sy[1], 6, [sy, ("SL-Request-Type", 0), imsi]),
+        request(280, 0, 7, [("Origin-State-Id", 1)]),
+        request(282, 0, 8, [("Disconnect-Cause", 0)]),
+        cer(),
+    ]
+    raa = dictionary().encode_all(
+        [("Session-Id", "s"), ("Origin-Host", CLIENT), ("Origin-Realm", "example"), ("Result-Code", 2001)]
+    )
+    # The first identifiers that a node gives out: those of the request that stream() sends.
+    requests.append(diameter.message(diameter.FLAG_PROXIABLE, 258, numbers["Gx"], 9, 0, raa))
+    for whole in requests:
+        yield b"\xff\x11" + whole
+    yield b"\x10\x11" + b"".join(requests)
+    yield b"\x02\x00" + b"".join(requests[:5] * 2)
+    yield b"\xff\x10" + requests[0] + struct.pack(">I", 0x01FFFFFC) + requests[1]
