@@ -194,3 +194,5 @@ DIAMETER_OVERLOAD_AHEAD = 0.5  # of JOURNAL_ROWS_AHEAD_MAX; Bound: half is left 
 DIAMETER_OVERLOAD_REPORT_S = 1.0  # seconds; Bound: a peer is told of another reduction at most so often
 DIAMETER_OVERLOAD_VALIDITY_S = 10.0  # seconds; Bound: a report that nothing follows ends by itself, soon
 DIAMETER_THROTTLES_COUNT_MAX = 1_024  # hosts and realms that told of overload; Bound: more than there are peers
+DIAMETER_COMMANDS_COUNT_MAX = 64  # commands of one peer and direction counted apart; Bound: of a relay, about 20 KiB
+BEARER_NUMBERS_SEEN = 32  # requests of one bearer; Bound: one that was overtaken by more is taken for a repetition

@@ -54,6 +54,16 @@ class GxFacts(Mobile, gc=False, omit_defaults=True):
     """Of these, those that the PCEF reported as not in force, with the Rule-Failure-Code."""
     monitored: int = 0
     """Octets granted to usage monitoring and not reported yet; 0: it does not monitor."""
+    seen: int = 1
+    """Which of the last requests were applied: bit n is number less n."""
+    answer: bytes = b""
+    """What the answer to the last request carried besides its head, where that was an update."""
+    triggers: tuple[int, ...] = ()
+    """Event-Triggers that the client follows."""
+    revalidate_at: int = 0
+    """Revalidation-Time that it was told; 0: none."""
+    pdn: str = ""
+    """PDN-Connection-ID in hex, where it was told."""
 
 
 class Grant(Struct, gc=False, array_like=True):
