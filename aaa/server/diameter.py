@@ -14,7 +14,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from enum import Enum
 from functools import partial
 from ipaddress import ip_address
 from typing import Final, Protocol
@@ -40,8 +39,10 @@ from aaa.diameter.events import (
     Restarted,
     StartTls,
     Unanswered,
+    Usable,
 )
 from aaa.diameter.node import Node
+from aaa.diameter.overload import FEATURES
 from aaa.diameter.peer import Connection, Peer
 from aaa.diameter.routing import Destination, Routes, Way, choose
 from aaa.diameter.settings import Remote
@@ -50,6 +51,7 @@ from aaa.dictionary.diameter import Application as ApplicationId
 from aaa.limits import DIAMETER_CER_TIMEOUT_S, DIAMETER_HANDSHAKES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
 from aaa.mapping.application import Application
 from aaa.server import diameter_sctp as sctp
+from aaa.server.diameter_agent import HANDLED, DiameterAgent
 from aaa.server.diameter_link import Link
 from aaa.server.diameter_peers import ANY_HOST, Setup, locals_of, remote_of, routes_of
 from aaa.server.diameter_sctp import SctpListener
@@ -60,8 +62,6 @@ from aaa.state.store import Store
 from native import diameter
 from native.diameter import FLAG_ERROR, FLAG_PROXIABLE, FLAG_REQUEST, Message
 
-LATENCY_BUCKETS: Final = 26
-"""Powers of two microseconds, as those of the RADIUS ports."""
 STOP_LOOK_S: Final = 0.01
 """How often a stop looks whether all connections have ended."""
 NO_STATE_MAINTAINED: Final = 1
@@ -71,45 +71,12 @@ NOT_FOUND: Final = (ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY)
 Done = Callable[[Message | None, str], None]
 
 
-class Handled(Enum):
-    """Somebody else answers the request."""
-
-    HANDLED = "handled"
-
-
-HANDLED: Final = Handled.HANDLED
-
-
-class Agent(Protocol):
-    """Who looks at requests before the applications: firewall, relay, duplicates."""
-
-    def admit(self, request: Request, now: float) -> bytes | Handled | None:
-        """None: serve it here. Octets: its answer, to be sent at once. HANDLED: it will be answered."""
-        ...
-
-    def answered(self, requests: Sequence[Request], answers: Sequence[bytes]) -> None:
-        """These answers of the applications leave now."""
-        ...
-
-
 class Context(Protocol):
     """What a request of ours is sent with: Peer.send_request()'s `context`."""
 
     def answered(self, event: Answer) -> None: ...
 
     def unanswered(self, event: Unanswered) -> None: ...
-
-
-class CommandCounters:
-    """Requests of one command from one peer."""
-
-    __slots__ = ("latency", "latency_sum_ns", "received")
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.latency = [0] * LATENCY_BUCKETS
-        """From the octets' coming to the answer's leaving; bucket n: within 2**n µs, the last one all others."""
-        self.latency_sum_ns = 0
 
 
 class Diameter:
@@ -124,14 +91,11 @@ class Diameter:
         self.log = log
         self.applications: dict[int, Application] = {}
         """By Application-Id: who answers."""
-        self.agent: Agent | None = None
         self.follow: Callable[[float], None] = lambda at: None
         """Called after a batch, before its journal group closes: what it changed is followed up. at: epoch seconds."""
         self.on_opened: Callable[[Peer], None] | None = None
         self.on_restarted: Callable[[Peer], None] | None = None
         self.on_closed: Callable[[Peer], None] | None = None
-        self.counters: dict[str, dict[tuple[int, int], CommandCounters]] = {}
-        """By Origin-Host in lower case, then by Application-Id and command."""
         self.unsent_answers = 0
         """Answers whose connection was gone."""
         self.links: set[Link] = set()
@@ -158,6 +122,8 @@ class Diameter:
                 self.nodes.append(node)
                 for remote in self._configured(node):
                     node.add(remote)
+        self.agent = DiameterAgent(self, time.time())
+        """Who looks at requests before the applications, and counts."""
 
     def origin_state_id(self, at: float) -> int:
         """Constant while sessions are kept: over restarts too, until a backup was restored (RFC 6733 §8.16)."""
@@ -215,6 +181,7 @@ class Diameter:
                 if remote.connect:
                     self._settle_peer(node, peer, peer.start(now))
             self._flush(node)
+        self.agent.reconfigure()
 
     def _leave(self, node: Node, peer: Peer, cause: DisconnectCause, now: float) -> None:
         self._leaving[peer] = node
@@ -244,6 +211,8 @@ class Diameter:
             for peer in list(node.peers.values()):
                 if peer.remote.connect:
                     self._settle_peer(node, peer, peer.start(now))
+        if self.nodes:
+            self.agent.start()
         return bound
 
     async def _listen(self, node: Node, kind: str, address: str, port: int) -> tuple[str, str, int]:
@@ -282,6 +251,7 @@ class Diameter:
     async def stop(self, timeout_s: float) -> None:
         """Take no more connections, tell every peer that we come back, and wait for what is in work; then end all."""
         self._stopping = True
+        self.agent.stop()
         for listener in self._listeners:
             listener.close()
         for task in self._dials.values():
@@ -355,13 +325,11 @@ class Diameter:
 
     def _serve(self, node: Node, requests: list[Request]) -> None:
         """Requests of one connection: to the applications, and their answers on the way."""
-        agent = self.agent
-        if agent is not None:
-            requests = self._admitted(agent, requests)
-            if not requests:
-                return
-        at = time.time()
         received_ns = time.monotonic_ns()
+        requests = self._admitted(requests)
+        if not requests:
+            return
+        at = time.time()
         first = requests[0].message.application
         if all(request.message.application == first for request in requests):
             groups = {first: requests}
@@ -375,11 +343,13 @@ class Diameter:
         self.follow(at)
         self.journal.flush()
 
-    def _admitted(self, agent: Agent, requests: list[Request]) -> list[Request]:
+    def _admitted(self, requests: list[Request]) -> list[Request]:
+        """Those that are for the applications; the others are answered, or will be."""
         now = self.now()
+        admit = self.agent.admit
         admitted = []
         for request in requests:
-            verdict = agent.admit(request, now)
+            verdict = admit(request, now)
             if verdict is None:
                 admitted.append(request)
             elif verdict is not HANDLED:
@@ -400,24 +370,11 @@ class Diameter:
 
     def _send_answers(self, node: Node, requests: list[Request], answers: list[bytes], received_ns: int) -> None:
         """The group that they caused is durable."""
-        if self.agent is not None:
-            self.agent.answered(requests, answers)
+        self.agent.answered(requests, answers, time.monotonic_ns() - received_ns)
         peer = requests[0].peer
-        spent_ns = time.monotonic_ns() - received_ns
-        bucket = min((spent_ns // 1000).bit_length(), LATENCY_BUCKETS - 1)
-        commands = self.counters.get(peer.remote.origin_host)
-        if commands is None:
-            commands = self.counters.setdefault(peer.remote.origin_host, {})
         for request, octets in zip(requests, answers, strict=True):
-            message = request.message
             if not peer.send_answer(request, octets):
                 self.unsent_answers += 1
-            counters = commands.get((message.application, message.command))
-            if counters is None:
-                counters = commands[message.application, message.command] = CommandCounters()
-            counters.received += 1
-            counters.latency[bucket] += 1
-            counters.latency_sum_ns += spent_ns
         self._flush(node)
 
     # Requests of ours
@@ -432,15 +389,19 @@ class Diameter:
         avps: Sequence[bytes],
         done: Done,
         at: float,
+        via: str = "",
     ) -> bool:
-        """Send a request to a host, directly or by the routes.
+        """Send a request to a host: directly, by the peer that it was heard over, or by the routes.
 
         session_id, host and realm: for Session-Id and Destination-*; Origin-*, the application's id and S6a's
         Auth-Session-State are added here, before avps. done: called once with the answer, or with None and the reason
-        why there is none; never from within this call. False, and done is not called: nobody takes it now.
+        why there is none; never from within this call. via: Origin-Host of that peer; "": none. False, and done is
+        not called: nobody takes it now, or the host asked for less.
         """
+        if self.agent.throttles.holds(host, realm, self.now()):
+            return False
         for node in self._nodes_for(host):
-            errand = Errand(self, node, host, realm, application, done)
+            errand = Errand(self, node, Destination(host.lower(), realm.lower(), application, ""), command, via, done)
             octets = self._request(node, application, command, session_id, host, realm, avps)
             if errand.send(octets, False):
                 return True
@@ -467,6 +428,7 @@ class Diameter:
         parts.append(diameter.avp(codes.DESTINATION_HOST, host.encode()))
         parts.append(diameter.avp(codes.DESTINATION_REALM, realm.encode()))
         parts += avps
+        parts.append(FEATURES)
         return diameter.message(FLAG_REQUEST | FLAG_PROXIABLE, command, application, 0, node.next_end_to_end(), parts)
 
     def _application_id(self, number: int) -> ApplicationId:
@@ -492,6 +454,7 @@ class Diameter:
                 connection.link.start_tls(octets)
             case Opened(peer=peer, capabilities=capabilities):
                 self._opened.add(peer)
+                self.agent.opened(node, peer)
                 self.log.info(
                     "diameter.peer_opened",
                     peer.remote.origin_host,
@@ -513,6 +476,8 @@ class Diameter:
                     address=connection.remote_address,
                     result=int(refusal.result),
                 )
+            case Usable(peer=peer, usable=usable):
+                self.agent.usable(node, peer, usable)
             case Restarted(peer=peer):
                 self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
                 if self.on_restarted is not None:
@@ -524,9 +489,10 @@ class Diameter:
             dial.cancel()
         for link in [link for link in self.links if link.is_dialling(peer)]:
             link.abandon()
+        was_open = peer in self._opened
+        self.agent.closed(node, peer, reason, detail, was_open)
         self._leaving.pop(peer, None)
         node.forget_learned(peer)
-        was_open = peer in self._opened
         self._opened.discard(peer)
         self.log.info(
             "diameter.peer_closed" if was_open else "diameter.dial_failed",
@@ -621,32 +587,38 @@ class Diameter:
 class Errand:
     """A request of ours on its way: the peers that it may go by, and who waits for the answer."""
 
-    __slots__ = ("application", "diameter", "done", "node", "octets", "tried", "way")
+    __slots__ = ("command", "diameter", "done", "node", "octets", "sent_ns", "tried", "way")
 
-    def __init__(self, owner: Diameter, node: Node, host: str, realm: str, application: int, done: Done) -> None:
+    def __init__(self, owner: Diameter, node: Node, to: Destination, command: int, via: str, done: Done) -> None:
+        """to: whose host is in lower case. via: who was on the way from there; "": nobody known."""
         self.diameter = owner
         self.node = node
-        self.application = application
+        self.command = (to.application, command)
         self.done = done
         self.tried: set[str] = set()
-        found = owner.routes[node].find(Destination("", realm.lower(), application, ""))
-        by_route = found.peers if isinstance(found, Way) else ()
-        self.way = Way((host.lower(), *by_route))
+        routes = owner.routes[node]
+        # A host of our own realm, too, may be behind somebody: the default route leads there.
+        by_route = peers_of(routes.find(to._replace(host=""))) or peers_of(routes.find(to._replace(host="", realm="")))
+        self.way = Way(tuple(dict.fromkeys(name for name in (to.host, via.lower(), *by_route) if name)))
 
     def send(self, octets: bytes, again: bool) -> bool:
         """By the next peer that takes it; False when there is none."""
         self.octets = octets
         while True:
-            peer = choose(self.way, self.node.peers, self.application, self.tried)
+            peer = choose(self.way, self.node.peers, self.command[0], self.tried)
             if peer is None:
                 return False
             self.tried.add(peer.remote.origin_host.lower())
             if peer.send_request(octets, self, self.diameter.now(), again):
+                self.sent_ns = time.monotonic_ns()
                 self.diameter.flush_soon(self.node, peer)
                 return True
 
     def answered(self, event: Answer) -> None:
         message = event.message
+        agent = self.diameter.agent
+        agent.note_reply(event.peer, self.command, message, time.monotonic_ns() - self.sent_ns)
+        agent.throttles.learn(message, self.diameter.now())
         if message.fault:
             self.done(None, Reason.PROTOCOL)
         elif (
@@ -659,8 +631,14 @@ class Errand:
             self.done(message, "")
 
     def unanswered(self, event: Unanswered) -> None:
+        self.diameter.agent.note_reply(event.peer, self.command, None, 0)
         if not self.send(event.octets, True):
             self.done(None, event.reason)
+
+
+def peers_of(found: Way | Refusal) -> tuple[str, ...]:
+    """Those that a route names."""
+    return found.peers if isinstance(found, Way) else ()
 
 
 def application_avps(application: ApplicationId) -> list[bytes]:

@@ -125,7 +125,7 @@ class DiameterNetwork:
         self._in_flight[nas] = self._in_flight.get(nas, 0) + 1
         sent = self.diameter.send(
             nas.name, session.mobile.realm or nas.realm, application.number, outgoing.command,
-            outgoing.session_id or session.key, outgoing.avps, answered, sent_at,
+            outgoing.session_id or session.key, outgoing.avps, answered, sent_at, session.mobile.via,
         )  # fmt: skip
         if not sent:
             answered(None, "not connected")
