@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from policy.model import FAMILIES
+from tests.e2e.mobile import Network
 from tests.e2e.peers import FreeRadiusProxy, RunningServer, free_port, nas, program
 from tests.e2e.wire import Nas
 
-PEERS = ("radclient", "freeradius", "tshark", "dumpcap")
+PEERS = ("radclient", "freeradius", "tshark", "dumpcap", "erl", "escript", "freeDiameterd", "gcc")
 HOME_50 = {"kind": "internet", "rate": {"down_bps": 50_000_000, "up_bps": 10_000_000}}
 TIMERS = {"session_timeout": 86_400, "interim_interval": 300}
 
@@ -122,6 +123,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     for server in servers:
         server.stop()
         server.check_log()
+
+
+@pytest.fixture
+def network(start: Callable[..., RunningServer], tmp_path: Path) -> Iterator[Callable[..., Network]]:
+    """Makes a server with Diameter, the sample data, and peers around it; what it sent them is judged at the end."""
+    made: list[Network] = []
+
+    def build(**options: Any) -> Network:
+        made.append(Network(start, tmp_path, **options))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

@@ -1,22 +1,5 @@
 """Diameter connections of real stacks: OTP and freeDiameter dial the server over TCP, TLS and TLS in band."""
 
-import pytest
-
-from tests.e2e.mobile import Network
-
-
-@pytest.fixture
-def network(start, tmp_path):
-    made = []
-
-    def build(**options):
-        made.append(Network(start, tmp_path, **options))
-        return made[-1]
-
-    yield build
-    for one in made:
-        one.close()
-
 
 def test_otp_connects_over_tcp_tls_and_tls_in_band(network):
     network = network(tls=True, inband_tls=True)
