@@ -23,12 +23,13 @@ lint: build
 
 bench: build peers
 	$(BIN)/python -m bench.run $(BENCH_OPTIONS)
+	$(BIN)/python -m bench.diameter $(filter --quick,$(BENCH_OPTIONS))
 	$(BIN)/python -m bench.sync
 	$(BIN)/python -m bench.policy
 	$(BIN)/python -m bench.dynamic
 	$(BIN)/python -m bench.enforce
 
-# Seconds for each of the eight harnesses; hours are welcome.
+# Seconds for each of the nine harnesses; hours are welcome.
 FUZZ_SECONDS ?= 20
 fuzz: build peers
 	$(BIN)/python native/fuzz/run.py --seconds $(FUZZ_SECONDS)

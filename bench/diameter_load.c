@@ -92,7 +92,7 @@ typedef struct {
 
 static struct {
     const char *host, *port, *templates, *application, *ki, *opc, *imsi;
-    uint32_t connections, window, lives, users, updates, octets;
+    uint32_t connections, first, window, lives, users, updates, octets;
     double seconds, warmup_s, timeout_s, rate;
     bool json, no_vectors;
     int cpu;
@@ -249,7 +249,7 @@ static void ask(connection_t *connection, life_t *life, uint64_t now, uint64_t d
     memcpy(life->session, "gen000.bench.example;", 21);
     memcpy(life->session + 21, text, 17);
     memcpy(text, "gen", 3);
-    put_digits(text + 3, connection->index, 3, 10);
+    put_digits(text + 3, connection->index + options.first, 3, 10);
     put_field(template, message, HOST, text);
     memcpy(life->session, text, 6);
     put_digits(text, strtoull(options.imsi, NULL, 10) + life->user, 15, 10);
@@ -409,7 +409,7 @@ static void answer(connection_t *connection, const uint8_t *message, uint32_t le
     if (session.length && session.length < 256) at = put_avp(at, SESSION_ID, session.value, session.length);
     put32(word, 2001);
     at = put_avp(at, RESULT_CODE, word, 4);
-    put_digits(host + 3, connection->index, 3, 10);
+    put_digits(host + 3, connection->index + options.first, 3, 10);
     at = put_avp(at, ORIGIN_HOST, host, 20);
     at = put_avp(at, ORIGIN_REALM, "bench.example", 13);
     put32(word, 1);
@@ -525,7 +525,7 @@ static void open_connections(void) {
         const template_t *cer = &templates[CER];
         uint8_t *message = room(connection, cer->length), host[6] = "gen";
         memcpy(message, cer->octets, cer->length);
-        put_digits(host + 3, i, 3, 10);
+        put_digits(host + 3, i + options.first, 3, 10);
         put_field(cer, message, HOST, host);
         put32(message + 12, i), put32(message + 16, i);
         flush(connection);
@@ -606,6 +606,7 @@ static const char HELP[] =
     "  -m FILE        request templates (build/bench/diameter.templates)\n"
     "  -u N           subscribers, IMSIs from --imsi + 1 (10000)\n"
     "  -s N           connections, each a peer of its own (1)\n"
+    "  --first N      number of the first of these peers (0)\n"
     "  -w N           requests outstanding, all connections together (32)\n"
     "  -l N           sessions or attaches under way (2000)\n"
     "  -r RATE        transactions a second on schedule; 0: as fast as answers come (0)\n"
@@ -636,9 +637,9 @@ static void unhex(const char *name, const char *text, uint8_t out[16]) {
 }
 
 static void parse(int argc, char **argv) {
-    enum { WARMUP = 256, TIMEOUT, UPDATES, IMSI_, KI, OPC, NO_VECTORS, CPU, JSON, HELP_ };
+    enum { WARMUP = 256, FIRST, TIMEOUT, UPDATES, IMSI_, KI, OPC, NO_VECTORS, CPU, JSON, HELP_ };
     static const struct option longs[] = {
-        {"warmup", 1, 0, WARMUP}, {"timeout", 1, 0, TIMEOUT}, {"updates", 1, 0, UPDATES}, {"imsi", 1, 0, IMSI_}, {"ki", 1, 0, KI},
+        {"warmup", 1, 0, WARMUP}, {"first", 1, 0, FIRST}, {"timeout", 1, 0, TIMEOUT}, {"updates", 1, 0, UPDATES}, {"imsi", 1, 0, IMSI_}, {"ki", 1, 0, KI},
         {"opc", 1, 0, OPC}, {"no-vectors", 0, 0, NO_VECTORS}, {"cpu", 1, 0, CPU}, {"json", 0, 0, JSON}, {"help", 0, 0, HELP_}, {0}};
     bool warmup_given = false;
     for (int choice; (choice = getopt_long(argc, argv, "H:p:m:u:s:w:l:r:t:n:P:", longs, NULL)) != -1;) {
@@ -654,6 +655,7 @@ static void parse(int argc, char **argv) {
         case 't': options.seconds = number("-t", optarg, 0.001, 3600); break;
         case 'n': options.count = (uint64_t)number("-n", optarg, 1, 1e10); break;
         case WARMUP: options.warmup_s = number("--warmup", optarg, 0, 3600), warmup_given = true; break;
+        case FIRST: options.first = (uint32_t)number("--first", optarg, 0, 1000 - CONNECTIONS_MAX); break;
         case TIMEOUT: options.timeout_s = number("--timeout", optarg, 0.001, 60); break;
         case UPDATES: options.updates = (uint32_t)number("--updates", optarg, 0, 10000); break;
         case IMSI_: options.imsi = optarg; break;

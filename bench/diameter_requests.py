@@ -1,8 +1,9 @@
 """The requests of the Diameter load generator as whole messages, with placeholders where each differs from the last.
 
-    python -m bench.diameter_requests build/bench/diameter.templates
+    python -m bench.diameter_requests build/bench/diameter.templates [--service-context]
 
 What Open5GS's SMF and MME send, in their order; reports and quota are of one rating group.
+--service-context: Gx requests bear one, because freeDiameter's dictionary takes no Credit-Control-Request without.
 """
 
 import sys
@@ -113,7 +114,7 @@ def s6a(application: int, update: bool) -> Pairs:
     ]
 
 
-def messages() -> Iterator[bytes]:
+def messages(service_context: bool = False) -> Iterator[bytes]:
     """A CER, then every request of a life in its order; a message names its application and command itself."""
     dictionary = load()
     numbers = {name: dictionary.applications[name] for name in APPLICATIONS}
@@ -125,10 +126,11 @@ def messages() -> Iterator[bytes]:
         one: tuple[str, Value] = ("Auth-Application-Id", app.number)
         capabilities.append(("Vendor-Specific-Application-Id", [one, ("Vendor-Id", app.vendor)]) if app.vendor else one)
     yield diameter.message(diameter.FLAG_REQUEST, 257, 0, 0, 0, dictionary.encode_all(capabilities))
+    context: Pairs = [("Service-Context-Id", "gx@3gpp.org")] if service_context else []
     gx, charging, mobility = (numbers[name].number for name in APPLICATIONS)
     for command, application, pairs in (
-        (272, gx, gx_initial(gx)),
-        (272, gx, gx_terminate(gx)),
+        (272, gx, [*gx_initial(gx), *context]),
+        (272, gx, [*gx_terminate(gx), *context]),
         *((272, charging, gy(charging, kind)) for kind in (1, 2, 3)),
         (318, mobility, s6a(mobility, False)),
         (316, mobility, s6a(mobility, True)),
@@ -139,7 +141,7 @@ def messages() -> Iterator[bytes]:
 def main() -> None:
     target = Path(sys.argv[1])
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(b"".join(messages()))
+    target.write_bytes(b"".join(messages("--service-context" in sys.argv[2:])))
 
 
 if __name__ == "__main__":

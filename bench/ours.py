@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
 
 from bench.server import RUN, SECRET, Server, ServerFailed, accepts_login, build_load, free_port
@@ -57,41 +58,52 @@ class Ours(Server):
     """`aaa serve` with its store; all its processes are charged. `fill_s`: seconds that the sync of its users took."""
 
     name = "aaa"
+    prefix = "aaa"
+    """Of its directory."""
 
     def __init__(self, users: int, cpu: int | None = None) -> None:
         """users: 1..4 million, u000001/p000001 and on; pushed through the sync API, then the server is started anew.
 
         Raises ServerFailed.
         """
-        super().__init__(RUN / f"aaa-{users}", cpu)
+        super().__init__(RUN / f"{self.prefix}-{users}", cpu)
         self.fill_s = 0.0
         self.api_port = free_port(socket.SOCK_STREAM)
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         config = self.directory / "aaa.toml"
-        config.write_text(
-            CONFIG.format(
-                directory=self.directory,
-                key="00" * 32,
-                auth_port=self.auth_port,
-                acct_port=self.acct_port,
-                api_port=self.api_port,
-                secret=SECRET,
-                token=TOKEN,
-            )
-        )
+        config.write_text(self.config_text())
         config.chmod(0o600)
         command = [*SERVE, str(config)]
         cpu, self.cpu = self.cpu, None  # filling is not measured: it may use every core
         self.launch(command, self._is_ready)
         try:
             started = time.monotonic()
-            self._fill(users)
+            self._fill(self.operations(users))
             self.fill_s = time.monotonic() - started
         finally:
             self.stop()
         self.cpu = cpu
-        self.launch(command, lambda: accepts_login(self.auth_port))
+        self.launch(command, self.answers)
+
+    def config_text(self) -> str:
+        return CONFIG.format(
+            directory=self.directory,
+            key="00" * 32,
+            auth_port=self.auth_port,
+            acct_port=self.acct_port,
+            api_port=self.api_port,
+            secret=SECRET,
+            token=TOKEN,
+        )
+
+    def operations(self, users: int) -> Iterator[str]:
+        """NDJSON in chunks, of users numbered from 1."""
+        return operations(users)
+
+    def answers(self) -> bool:
+        """Whether it serves the first user."""
+        return accepts_login(self.auth_port)
 
     def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=1)
@@ -104,10 +116,10 @@ class Ours(Server):
         finally:
             connection.close()
 
-    def _fill(self, users: int) -> None:
+    def _fill(self, chunks: Iterator[str]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.api_port, timeout=SYNC_TIMEOUT_S)
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
-        for chunk in operations(users):
+        for chunk in chunks:
             try:
                 connection.request("POST", "/v1/sync", chunk.encode(), headers)
                 response = connection.getresponse()
