@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from billing_hooks import audit, digest, endpoints, exports, feed, inventory, payments, see, snapshot
+from billing_hooks import audit, digest, endpoints, exports, feed, inventory, payments, peers, see, snapshot
 from billing_hooks.endpoints import Endpoint
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
@@ -15,4 +15,5 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *audit.ENDPOINTS,
     *exports.ENDPOINTS,
     *payments.ENDPOINTS,
+    *peers.ENDPOINTS,
 )

@@ -22,6 +22,7 @@ from aaa.cli.freeradius import import_group
 from aaa.cli.inventory import device_group, number_group, sim_group
 from aaa.cli.network import lease_group, nas_group, pool_group, session_group
 from aaa.cli.output import print_fields, print_json
+from aaa.cli.peers import peers_group
 from aaa.cli.policy import policy_group
 from aaa.cli.probe import acct_test, auth_test
 from aaa.cli.top import top
@@ -209,6 +210,7 @@ for group in (sim_group, number_group, device_group):
     cli.add_command(group)
 for group in (subscriber_group, service_group, plan_group, nas_group, session_group, pool_group, lease_group):
     cli.add_command(group)
+cli.add_command(peers_group)
 cli.add_command(drift)
 cli.add_command(auth_test)
 cli.add_command(acct_test)

@@ -21,7 +21,16 @@ from aaa.model.events import Cause
 from aaa.model.operations import Actor, Answer, Call
 from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
-from aaa.server import admin_feed, admin_inventory, admin_see, admin_snapshot, admin_status, admin_sync, views
+from aaa.server import (
+    admin_feed,
+    admin_inventory,
+    admin_peers,
+    admin_see,
+    admin_snapshot,
+    admin_status,
+    admin_sync,
+    views,
+)
 from aaa.server.answers import missing, refused, reply
 from aaa.server.metrics import Metrics
 from aaa.state.rows import ADDRESS_FACTS
@@ -42,6 +51,7 @@ TOPICS: tuple[Callable[[Server], dict[str, Method]], ...] = (
     admin_see.methods,
     admin_inventory.methods,
     admin_feed.methods,
+    admin_peers.methods,
 )
 """Each gives the methods of one topic, by name; see aaa/server/admin_*.py."""
 

@@ -94,6 +94,11 @@ class Link(asyncio.Protocol):
         """Received while the disk was behind."""
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def kind(self) -> str:
+        """tcp or sctp."""
+        return "sctp" if isinstance(self._transport, SctpTransport) else "tcp"
+
     # What the transport tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
