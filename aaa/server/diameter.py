@@ -68,6 +68,7 @@ NO_STATE_MAINTAINED: Final = 1
 S6A: Final = 16777251
 NOT_FOUND: Final = (ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY)
 """Answers after which another way may do."""
+Tap = Callable[[Connection, bytes, bool], None]
 Done = Callable[[Message | None, str], None]
 
 
@@ -149,6 +150,16 @@ class Diameter:
         remotes = [remote_of(peer, self.config, self.setup) for peer in entries]
         node.templates = tuple(remote for remote in remotes if remote.origin_host == ANY_HOST)
         return [remote for remote in remotes if remote.origin_host != ANY_HOST]
+
+    @property
+    def tap(self) -> Tap | None:
+        """Is shown every message: where, its octets, and whether it was received; None: nobody looks on."""
+        return self.nodes[0].tap if self.nodes else None
+
+    @tap.setter
+    def tap(self, tap: Tap | None) -> None:
+        for node in self.nodes:
+            node.tap = tap
 
     def settings_of(self, node: Node, peer: Peer) -> PeerSettings:
         """The [[peer]] entry that a peer is here by."""

@@ -62,10 +62,10 @@ def cer(host: str = "client", applications: Iterable[int] = (GX,), **other) -> b
     return diameter.message(diameter.FLAG_REQUEST, 257, 0, 1, 2, avps)
 
 
-def ccr(number: int = 1, session: str = "client;1;1", hop_by_hop: int = 77) -> bytes:
+def ccr(number: int = 1, session: str = "client;1;1", hop_by_hop: int = 77, host: str = "client") -> bytes:
     pairs = [
         ("Session-Id", session),
-        ("Origin-Host", "client"),
+        ("Origin-Host", host),
         ("Origin-Realm", "example"),
         ("Destination-Realm", "example"),
         ("Auth-Application-Id", GX),
