@@ -426,7 +426,7 @@ def repeated(session: SessionRecord, is_latest: bool) -> BearerOutcome:
     """A request that was applied before. is_latest: nothing was since, and its answer told something."""
     outcome = BearerOutcome(OK, "", session)
     outcome.repeated = True
-    outcome.decision = outcome.confirmed = session.decision
+    outcome.decision = outcome.confirmed = session.decision or session.desired
     outcome.whole = is_latest and session.mobile.kind == BEGIN
     return outcome
 

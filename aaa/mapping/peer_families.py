@@ -13,6 +13,8 @@ class PeerFamily(Struct, frozen=True):
     name: str
     rule_names: bool = True
     """Knows predefined charging rules and base names (Charging-Rule-Name and -Base-Name in an install)."""
+    whole_rules: bool = True
+    """Takes a rule for all traffic; else every rule is a bearer of its own, and the rest runs on the default one."""
     rating_groups: bool = True
     """Takes Rating-Group and Service-Identifier in a charging rule."""
     usage_monitoring: bool = True
@@ -34,6 +36,7 @@ FAMILIES: Final = {
     "open5gs": PeerFamily(
         "open5gs",
         rule_names=False,
+        whole_rules=False,
         rating_groups=False,
         usage_monitoring=False,
         release_cause=False,
