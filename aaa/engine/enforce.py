@@ -746,6 +746,10 @@ class Enforcer:
             # Should it go on nevertheless, nothing is known of it.
             self._confirm(session, None if desired is None or desired.grant else desired)
             session.terminate_cause = CAUSE_ADMIN_RESET
+            if reply.stays:
+                self._close(enforcement, "ack", at)
+                self._climb(session, at)
+                return
             if session.protocol:
                 self.releasing[session.id] = at + ENFORCE_RELEASE_GRACE_S
             else:

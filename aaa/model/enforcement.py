@@ -46,6 +46,8 @@ class Reply(Struct, frozen=True, gc=False):
     detail: str = ""
     over: bool = False
     """With this answer the session is over: no report of its end follows."""
+    stays: bool = False
+    """The session goes on although the network element said yes: it is to be ended by other means."""
     command: str = ""
     """What was sent where it is not CoA or Disconnect: "RAR", "CLR", "IDR", "SNR"."""
     ends_at: float = 0.0
