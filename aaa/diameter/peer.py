@@ -46,7 +46,7 @@ from aaa.diameter.events import (
     Usable,
 )
 from aaa.diameter.request import Request
-from aaa.diameter.settings import Certificate, Remote
+from aaa.diameter.settings import Certificate, Local, Remote
 from aaa.diameter.states import OPEN, TABLE, Action, Input, State
 from aaa.diameter.watchdog import Order, Watchdog, WatchdogState
 from aaa.limits import (
@@ -276,6 +276,11 @@ class Peer:
         return self.state in OPEN
 
     @property
+    def local(self) -> Local:
+        """Who we are to it."""
+        return self._node.local
+
+    @property
     def connection(self) -> Connection | None:
         """The open one."""
         if self.state is State.R_OPEN:
@@ -306,6 +311,7 @@ class Peer:
         """Go by other intervals and bounds from now on; what was agreed on with the peer stays."""
         self.remote = remote
         self.watchdog.use(remote.watchdog_s)
+        self._usual = self._usual_connection = None
 
     def stop(self, cause: DisconnectCause, now: float) -> list[Event]:
         """Say DPR if it is open, and do not dial again."""
