@@ -18,7 +18,6 @@ cdef class Connection:
     cdef public object addresses
     cdef public bint secure
     cdef public bint starts_tls
-    cdef public object names
     cdef public object certificate
     cdef public Message cer
     cdef public bint closing
