@@ -197,7 +197,10 @@ class DiameterAgent:
     def _forget(self, seen: Observed) -> None:
         """A peer that is there no more leaves what it counted."""
         if self.observed.pop(seen.peer, None) is not None:
-            self.former.setdefault(seen.label, Traffic()).add(seen.traffic)
+            traffic = self.former.setdefault(seen.label, Traffic())
+            traffic.add(seen.traffic)
+            traffic.results.update(seen.peer.refusals)
+            traffic.drops.update(seen.peer.drops)
 
     def opened(self, node: Node, peer: Peer) -> None:
         """A peer is open."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from aaa.diameter import codes
 from aaa.diameter.events import Request
-from aaa.limits import DIAMETER_COMMANDS_COUNT_MAX
+from aaa.limits import DIAMETER_COMMANDS_COUNT_MAX, DIAMETER_RESULTS_COUNT_MAX
 from native.diameter import Message
 
 LATENCY_BUCKETS: Final = 26
@@ -61,7 +61,7 @@ class CommandCounters:
 class Traffic:
     """Of one peer, or of all that one template has let in."""
 
-    __slots__ = ("received", "results", "sent", "stopped")
+    __slots__ = ("drops", "received", "results", "sent", "stopped")
 
     def __init__(self) -> None:
         self.received: dict[Command, CommandCounters] = {}
@@ -69,9 +69,11 @@ class Traffic:
         self.sent: dict[Command, CommandCounters] = {}
         """Requests to it, ours and relayed ones, by what it answered."""
         self.results: Counter[int] = Counter()
-        """Answers to it that were no success, by Result-Code."""
+        """Answers to it that were no success, by Result-Code; NO_RESULT stands for those beyond the bound too."""
         self.stopped: Counter[str] = Counter()
         """Of these, requests that the firewall stopped, by its reason."""
+        self.drops: Counter[str] = Counter()
+        """Messages that peers' machines did not look at, of peers that are there no more."""
 
     def note_answers(self, requests: Sequence[Request], answers: Sequence[bytes], spent_ns: int) -> None:
         """Requests of one application that are answered together. Cost: 0.2 µs each."""
@@ -87,6 +89,8 @@ class Traffic:
             else:
                 result = result_of(Message.parse(octets))
                 counters.classes[min(result // 1000, 5)] += 1
+                if result not in self.results and len(self.results) >= DIAMETER_RESULTS_COUNT_MAX:
+                    result = NO_RESULT
                 self.results[result] += 1
             counters.latency[bucket] += 1
             counters.latency_sum_ns += spent_ns
@@ -115,3 +119,4 @@ class Traffic:
                 self._of(ours, command).add(counters)
         self.results.update(other.results)
         self.stopped.update(other.stopped)
+        self.drops.update(other.drops)

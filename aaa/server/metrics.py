@@ -19,6 +19,8 @@ from aaa.model.enforcement import OPEN
 from aaa.radius.admission import Source
 from aaa.radius.clients import COUNTERS
 from aaa.radius.reasons import DropReason
+from aaa.server.admin_peers import command_name
+from aaa.server.diameter_traffic import CLASSES, CommandCounters, Traffic
 from aaa.server.listener import LATENCY_BUCKETS, AccessPort, Statistics
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ POOL_EVENTS: Final = ("renewed", "new", "moved", "freed", "expired", "exhausted"
 SECRETS: Final = ("first", "second")
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+PEERS_SLICE_COUNT: Final = 50
+"""Diameter peers summed up at a time; each has some ten commands, and takes some 5 µs for one."""
+DIAMETER_BUCKETS_STEP: Final = 2
+"""Of their buckets every second one is told: there is a histogram for each peer and command."""
 
 
 class Family(NamedTuple):
@@ -49,6 +55,15 @@ class Nases(NamedTuple):
     live: dict[str, int]
     down: dict[str, int]
     heard_at: dict[str, float]
+
+
+class Peers(NamedTuple):
+    """Sums over Diameter peers by their label."""
+
+    up: dict[str, int]
+    in_flight: dict[str, tuple[int, int]]
+    """Received and sent."""
+    traffic: dict[str, Traffic]
 
 
 def counter(name: str, text: str, *labels: str) -> Family:
@@ -107,6 +122,28 @@ SECRET_SOURCES = gauge(
     "secret",
 )
 
+PEER_UP = gauge("aaa_diameter_peer_up", "1 while a Diameter peer is open and trusted; of a template, how many.", "peer")
+DIAMETER_REQUESTS = counter(
+    "aaa_diameter_requests",
+    "Diameter requests of each peer, or sent to it, by class of Result-Code.",
+    "peer", "direction", "application", "command", "result",
+)  # fmt: skip
+DIAMETER_SECONDS = histogram(
+    "aaa_diameter_answer_seconds",
+    "From a Diameter request to its answer.",
+    "peer", "direction", "application", "command",
+)  # fmt: skip
+DIAMETER_REFUSALS = counter("aaa_diameter_refusals", "Answers that were no success, by Result-Code.", "peer", "result")
+DIAMETER_STOPPED = counter("aaa_diameter_stopped", "Requests that a peer's firewall stopped.", "peer", "reason")
+DIAMETER_DROPS = counter("aaa_diameter_drops", "Diameter messages that were not looked at.", "peer", "reason")
+DIAMETER_IN_FLIGHT = gauge("aaa_diameter_in_flight", "Diameter requests without an answer yet.", "peer", "direction")
+DIAMETER_STRANGERS = counter("aaa_diameter_connections_refused", "Connections turned away, by Result-Code.", "result")
+DIAMETER_RELAYED = gauge("aaa_diameter_relayed", "Diameter requests under way through this server.")
+DIAMETER_REPEATED = counter("aaa_diameter_repeated", "Diameter requests that came again and were answered again.")
+DIAMETER_UNSENT = counter("aaa_diameter_unsent_answers", "Diameter answers whose connection was gone.")
+DIAMETER_OVERLOAD = gauge("aaa_diameter_overload_ratio", "Share of new Diameter sessions refused for overload.")
+DIAMETER_THROTTLED = counter("aaa_diameter_throttled", "Requests of ours held back because a peer reported overload.")
+
 POOL = gauge("aaa_pool_addresses", "Addresses of each pool by state.", "pool", "kind", "state")
 POOL_LEASES = counter("aaa_pool_leases", "What happened to leases of each pool.", "pool", "kind", "event")
 
@@ -132,7 +169,8 @@ class Metrics:
         lines: list[str] = []
         nases = await self._sum_nases()
         secrets = await self._sum_secrets()
-        for line in self._lines(nases, secrets):
+        peers = await self._sum_peers()
+        for line in self._lines(nases, secrets, peers):
             lines.append(line)
             if len(lines) == METRICS_SLICE_SAMPLES:
                 chunks.append("".join(lines).encode())
@@ -141,8 +179,8 @@ class Metrics:
         chunks.append("".join(lines).encode())
         return b"".join(chunks)
 
-    def _lines(self, nases: Nases, secrets: dict[str, int]) -> Iterator[str]:
-        for family, samples in self._families(nases, secrets):
+    def _lines(self, nases: Nases, secrets: dict[str, int], peers: Peers) -> Iterator[str]:
+        for family, samples in self._families(nases, secrets, peers):
             yield f"# HELP {family.name} {family.text}\n# TYPE {family.name} {family.kind}\n"
             name = family.name
             if family.kind == "histogram":
@@ -153,7 +191,9 @@ class Metrics:
                 for labels, value in samples:
                     yield f"{name}{{{labels}}} {value}\n" if labels else f"{name} {value}\n"
 
-    def _families(self, nases: Nases, secrets: dict[str, int]) -> Iterator[tuple[Family, Iterable[tuple[str, float]]]]:
+    def _families(
+        self, nases: Nases, secrets: dict[str, int], peers: Peers
+    ) -> Iterator[tuple[Family, Iterable[tuple[str, float]]]]:
         """Every metric with its samples."""
         server = self._server
         store, journal, link = server.store, server.store.journal, server.link
@@ -201,6 +241,7 @@ class Metrics:
         yield NAS_DOWN, nases.down.items()
         yield NAS_ACCOUNTING, nases.heard_at.items()
         yield SECRET_SOURCES, secrets.items()
+        yield from self._diameter(peers)
         usage = server.addresses.pools.usage()
         labels = [f'pool="{escape(pool.name)}",kind="{pool.kind}"' for pool in usage]
         pools = list(zip(labels, usage, strict=True))
@@ -250,6 +291,93 @@ class Metrics:
         # Only what has happened: most NASes are never asked.
         for (name, action, result), count in self._server.network.counts.items():
             yield f'nas="{escape(name)}",action="{action}",result="{result}"', count
+
+    def _diameter(self, peers: Peers) -> Iterator[tuple[Family, Iterable[tuple[str, float]]]]:
+        owner = self._server.diameter
+        agent = owner.agent
+        yield PEER_UP, [(f'peer="{escape(label)}"', count) for label, count in peers.up.items()]
+        yield DIAMETER_REQUESTS, self._diameter_requests(peers)
+        yield DIAMETER_SECONDS, self._diameter_seconds(peers)
+        for family, name, tables in (
+            (DIAMETER_REFUSALS, "result", {label: one.results for label, one in peers.traffic.items()}),
+            (DIAMETER_STOPPED, "reason", {label: one.stopped for label, one in peers.traffic.items()}),
+            (DIAMETER_DROPS, "reason", {label: one.drops for label, one in peers.traffic.items()}),
+        ):
+            yield (
+                family,
+                [
+                    (f'peer="{escape(label)}",{name}="{key}"', count)
+                    for label, table in tables.items()
+                    for key, count in table.items()
+                ],
+            )
+        yield (
+            DIAMETER_IN_FLIGHT,
+            [
+                (f'peer="{escape(label)}",direction="{direction}"', count)
+                for label, counts in peers.in_flight.items()
+                for direction, count in zip(("received", "sent"), counts, strict=True)
+            ],
+        )
+        strangers = {"flood": sum(node.floods for node in owner.nodes)}
+        for node in owner.nodes:
+            for result, count in node.refusals.items():
+                strangers[str(int(result))] = strangers.get(str(int(result)), 0) + count
+        yield DIAMETER_STRANGERS, [(f'result="{result}"', count) for result, count in strangers.items()]
+        yield DIAMETER_RELAYED, one(len(agent.relayed))
+        yield DIAMETER_REPEATED, one(agent.duplicates.repeated)
+        yield DIAMETER_UNSENT, one(owner.unsent_answers)
+        yield DIAMETER_OVERLOAD, one(agent.overload.share / 100)
+        yield DIAMETER_THROTTLED, one(agent.throttles.held)
+
+    def _commands(self, peers: Peers) -> Iterator[tuple[str, CommandCounters]]:
+        """What every peer and we asked each other, under labels."""
+        names: dict[tuple[int, int], tuple[str, str]] = {}
+        for label, traffic in peers.traffic.items():
+            for direction, table in (("received", traffic.received), ("sent", traffic.sent)):
+                for command, counters in table.items():
+                    if command not in names:
+                        names[command] = command_name(self._server.diameter.dictionary, command)
+                    application, name = names[command]
+                    yield (
+                        f'peer="{escape(label)}",direction="{direction}",application="{application}",command="{name}"',
+                        counters,
+                    )
+
+    def _diameter_requests(self, peers: Peers) -> Samples:
+        for labels, counters in self._commands(peers):
+            for result, count in zip(CLASSES, counters.classes, strict=True):
+                if count:
+                    yield f'{labels},result="{result}"', count
+
+    def _diameter_seconds(self, peers: Peers) -> Samples:
+        for labels, counters in self._commands(peers):
+            yield from histogram_samples(labels, counters, DIAMETER_BUCKETS_STEP)
+
+    async def _sum_peers(self) -> Peers:
+        """Figures of Diameter peers by their label: all that one template has let in are one."""
+        sums = Peers({}, {}, dict(self._server.diameter.agent.former))
+        shared: set[str] = set()
+        for count, seen in enumerate(self._server.diameter.agent.all_observed(), 1):
+            label, peer = seen.label, seen.peer
+            sums.up[label] = sums.up.get(label, 0) + peer.is_usable
+            connection = peer.connection
+            waiting = 0 if connection is None else len(connection.waiting)
+            before = sums.in_flight.get(label, (0, 0))
+            sums.in_flight[label] = before[0] + waiting, before[1] + peer.in_flight
+            if label not in shared:
+                # The sum is another object than any that goes on counting.
+                former, sums.traffic[label] = sums.traffic.get(label), Traffic()
+                shared.add(label)
+                if former is not None:
+                    sums.traffic[label].add(former)
+            traffic = sums.traffic[label]
+            traffic.add(seen.traffic)
+            traffic.results.update(peer.refusals)
+            traffic.drops.update(peer.drops)
+            if count % PEERS_SLICE_COUNT == 0:
+                await asyncio.sleep(0)
+        return sums
 
     def _enforced_seconds(self) -> Samples:
         enforcer = self._server.enforcer
@@ -347,13 +475,14 @@ LIMITS: Final = tuple(repr(2**index / 1e6) for index in range(LATENCY_BUCKETS - 
 """Upper bounds of the buckets in seconds: 2**n microseconds."""
 
 
-def histogram_samples(labels: str, statistics: Statistics) -> Samples:
-    """Suffix and labels of cumulative buckets, sum and count."""
+def histogram_samples(labels: str, statistics: Statistics | CommandCounters, step: int = 1) -> Samples:
+    """Suffix and labels of cumulative buckets, sum and count. step: how many buckets are told as one."""
     head = f"{labels}," if labels else ""
     total = 0
     for index, limit in enumerate(LIMITS):
         total += statistics.latency[index]
-        yield f'_bucket{{{head}le="{limit}"}}', total
+        if index % step == step - 1:
+            yield f'_bucket{{{head}le="{limit}"}}', total
     total += statistics.latency[-1]
     yield f'_bucket{{{head}le="+Inf"}}', total
     tail = f"{{{labels}}}" if labels else ""
