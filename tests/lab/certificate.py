@@ -16,16 +16,17 @@ END = BEGIN + datetime.timedelta(days=36_500)
 class Authority:
     """Writes DIRECTORY/NAME/{cert,key,ca}.pem."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "Lab authority") -> None:
         self.directory = directory
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lab authority")])
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.certificate = self._sign(self.name, self.key, [(x509.BasicConstraints(ca=True, path_length=None), True)])
 
-    def issue(self, name: str) -> Path:
-        """A certificate in this name, for loopback too; its directory."""
+    def issue(self, name: str, *others: str) -> Path:
+        """A certificate in this name, in others and for loopback too; its directory."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        dns = [x509.DNSName(one) for one in (name, *others)]
+        names = x509.SubjectAlternativeName([*dns, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._sign(subject, key, [(names, False)])
         directory = self.directory / name
