@@ -13,7 +13,7 @@ from aaa.engine.facts import is_online, text
 from aaa.model.events import Cause
 from aaa.model.mobile import LAST_BEARING, PROTOCOLS
 from aaa.model.records import ACTIVE, DECISION_MARK, ENDED, ServiceRecord, SessionRecord
-from aaa.state.mobile import choose_meter, release_meter
+from aaa.state.meters import choose_meter
 from aaa.state.store import Store
 
 ACCOUNTING = Cause("accounting")
@@ -34,10 +34,11 @@ class Presence:
         with caused_by(store, ACCOUNTING):
             for session, mark in begun:
                 if session.state == ACTIVE and not session.service_session:
-                    if not session.protocol and session.service is not None:
-                        choose_meter(store, session)
                     self.begin(session, mark, at)
             for session in store.opened:
+                if session.protocol and session.state == ACTIVE:
+                    # It may have learned an address, and what it reports was settled after it was opened.
+                    choose_meter(store, session)
                 # Its service was pushed after it began.
                 if session.desired is None and session.service is not None and not session.service_session:
                     self.enforcer.note_opened(session, at, True)
@@ -83,7 +84,7 @@ class Presence:
         service_id, subscriber_id, operator = session.former or ("", "", session.nas.operator)
         self.store.emit("session.stopped", str(session.id), at, data, service, operator, subscriber_id, service_id)
         self.enforcer.note_ended(session, at)
-        release_meter(self.store, session)
+        choose_meter(self.store, session)
         if service is not None and session.protocol <= LAST_BEARING:
             self.tell_siblings(service, 0)
 

@@ -29,6 +29,9 @@ cdef int FRAMED_IPV6_ADDRESS
 cdef int ADSL_FORUM
 cdef int AGENT_CIRCUIT_ID
 cdef int AGENT_REMOTE_ID
+cdef int VENDOR_3GPP
+cdef int IMSI_3GPP
+cdef int IMSI_DIGITS_MAX
 cdef long long INTEGER_MAX
 cdef long long GIGAWORDS_MAX
 cdef int DELAY_MAX_S
@@ -47,6 +50,7 @@ cdef class AccountingMapping:
     @cython.locals(received=cython.longlong, sent=cython.longlong)
     cpdef object read_octets(self, Packet packet, AccountingRecord record, NasRecord nas)
     cpdef object read_class(self, Packet packet, AccountingRecord record)
+    @cython.locals(imsi=bytes)
     cpdef object read_vendor(self, Packet packet, AccountingRecord record)
 
 cdef bytes prefix(bytes value)

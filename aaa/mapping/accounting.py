@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from aaa.mapping.mobile import apn_of
 from aaa.model.accounting import AccountingRecord
+from aaa.model.mobile import Mobile
 from aaa.model.records import NasRecord
 from aaa.radius.admission import Request
 from native.radius import Packet
@@ -38,6 +40,10 @@ ERX_SERVICE_SESSION = 83
 HUAWEI = 2011
 HUAWEI_IPV6 = (144, 145, 148, 149)
 """Input octets, output octets, input gigawords, output gigawords of IPv6, apart from the standard ones."""
+VENDOR_3GPP = 10415
+IMSI_3GPP = 1
+"""3GPP-IMSI (TS 29.061 §16.4.7.2)."""
+IMSI_DIGITS_MAX = 15
 CISCO = 9
 CISCO_SERVICE_INFO = 251
 
@@ -147,7 +153,13 @@ class AccountingMapping:
             record.token_session, record.token_service, record.token_decision = numbers
 
     def read_vendor(self, packet: Packet, record: AccountingRecord) -> None:
-        """Line ids, and services inside a session."""
+        """Line ids, services inside a session, and the IMSI of a bearer."""
+        imsi = packet.get_vendor(VENDOR_3GPP, IMSI_3GPP)
+        if imsi is not None:
+            # Some gateways end it with a zero octet.
+            imsi = imsi.rstrip(b"\0")
+            if imsi.isdigit() and len(imsi) <= IMSI_DIGITS_MAX:
+                record.mobile = Mobile(imsi=imsi.decode(), apn=apn_of(record.called_station or b""))
         record.circuit_id = packet.get_vendor(ADSL_FORUM, AGENT_CIRCUIT_ID)
         record.remote_id = packet.get_vendor(ADSL_FORUM, AGENT_REMOTE_ID)
         family = record.nas.family

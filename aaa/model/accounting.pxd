@@ -29,3 +29,4 @@ cdef class AccountingRecord:
     cdef public bytes nas_port_id
     cdef public bytes circuit_id
     cdef public bytes remote_id
+    cdef public object mobile

@@ -9,6 +9,7 @@ import enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aaa.model.mobile import Mobile
     from aaa.model.records import NasRecord
 
 
@@ -74,6 +75,8 @@ class AccountingRecord:
     nas_port_id: bytes | None
     circuit_id: bytes | None
     remote_id: bytes | None
+    mobile: Mobile | None
+    """Of a gateway's report that names the IMSI."""
 
     def __init__(self, nas: NasRecord, status: int, session_key: bytes, at: float, received_at: float) -> None:
         self.nas = nas

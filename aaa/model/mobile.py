@@ -118,8 +118,8 @@ class SyFacts(Mobile, gc=False, omit_defaults=True):
     """Feature-List 1 that both sides have."""
 
 
-FACTS: Final[dict[int, type[Mobile]]] = {GX: GxFacts, GY: GyFacts, S6A: S6aFacts, SY: SyFacts}
-"""Which of them a session has, by its protocol."""
+FACTS: Final[dict[int, type[Mobile]]] = {RADIUS: Mobile, GX: GxFacts, GY: GyFacts, S6A: S6aFacts, SY: SyFacts}
+"""Which of them a session has, by its protocol; of RADIUS only IMSI and APN, and those of a gateway's accounting."""
 DEFAULT_PLACE: Final[tuple[str, str, str]] = ("radius", "", "")
 
 

@@ -154,6 +154,8 @@ cdef class SessionRecord:
     cdef public int protocol
     cdef public object mobile
     cdef public bint shadowed
+    cdef public tuple meter
+    cdef public tuple credit
     cdef public bint service_session
     cdef public bint adopted
     cdef public bytes key

@@ -419,9 +419,15 @@ class SessionRecord:
     protocol: int
     """RADIUS, GX, ... of aaa.model.mobile."""
     mobile: Any
-    """Of a Diameter session: its facts (aaa.model.mobile); None of a RADIUS one."""
+    """Its facts (aaa.model.mobile); of a RADIUS one where accounting told the IMSI, else None."""
     shadowed: bool
     """Another session of the same bearer is charged: what this one reports is kept with it only."""
+    meter: tuple[int, int, int] | None
+    """Of a shadowed one: the id of the session that is charged, and by how much that one's input and output octets were
+    ahead of its own at first. Of one that took over: 0, and its own octets from which on it is charged. See
+    aaa/state/meters.py."""
+    credit: tuple[int, int] | None
+    """Input and output octets of its next reports that another session of the bearer was charged for already."""
     service_session: bool
     adopted: bool
     key: bytes
@@ -490,6 +496,8 @@ class SessionRecord:
         self.protocol = 0
         self.mobile = None
         self.shadowed = False
+        self.meter = None
+        self.credit = None
         self.service_session = False
         self.adopted = False
         self.key = b""

@@ -524,6 +524,21 @@ def add_top_up(
         store.emit("quota.topped_up", service.body.id, at, data, service)
 
 
+def give_back(store: Store, account: Account, octets: int, at: float) -> None:
+    """Take back a charge of the running cycle, as far as there was one; what was used last is whole again first."""
+    settle(store, account, at)
+    left = octets = min(octets, account.charged_octets)
+    buckets = list(account.buckets)
+    for position in range(len(buckets) - 1, -1, -1):
+        bucket = buckets[position]
+        part = min(left, bucket.used)
+        buckets[position] = Bucket(bucket.kind, bucket.id, bucket.octets, bucket.ends_at, bucket.used - part)
+        left -= part
+    account.charged_octets -= octets
+    account.settled_octets -= octets
+    put_buckets(store, account, tuple(buckets), moved=True)
+
+
 def has_room(account: Account) -> bool:
     """Whether another top-up may be added."""
     unspent = [bucket for bucket in account.buckets if bucket.kind == "top_up" and bucket.left]

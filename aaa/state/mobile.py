@@ -1,21 +1,12 @@
-"""Sessions of the Diameter applications: how they begin, and which of a bearer's sessions is the one that is charged.
-
-A bearer may be reported by Gy, by Gx's usage monitoring and by RADIUS accounting of its gateway: the first of them that
-is there is charged, the others keep what they report for reconciliation. They belong together by IMSI and APN, or by
-the address. Deterministic; times come in.
-"""
+"""Sessions of the Diameter applications: how they begin and end. Deterministic; times come in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from aaa.model.mobile import GX, GY, RADIUS, S6A, SY, Mobile
+from aaa.model.mobile import GX, GY, S6A, SY, Mobile
 from aaa.model.records import ACTIVE, DECISION_MARK, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
+from aaa.state.meters import choose_meter
 from aaa.state.sessions import end_session
 from aaa.state.store import WHOLE, Store
-
-METERS = {GY: 0, GX: 1, RADIUS: 2}
-"""Who is charged first."""
 
 
 def client_of(store: Store, origin_host: str, realm: str, operator: str) -> NasRecord:
@@ -82,51 +73,10 @@ def open_session(store: Store, session: SessionRecord, decision: DecisionRecord 
         end_session(store, former, former.updated_at, 0, False, session.heard_at)
     store.index_session(session)
     store.link_key(session)
-    if session.protocol in METERS:
-        choose_meter(store, session)
+    choose_meter(store, session)
     store.opened.append(session)
     store.begun.append((session, 0 if decision is None else decision.id & DECISION_MARK))
     store.touch_session(session, WHOLE)
-
-
-def bearer_sessions(session: SessionRecord) -> Iterator[SessionRecord]:
-    """Other live sessions that report the same bearer."""
-    service = session.service
-    live = service.live if service is not None else None
-    for other in () if live is None else live.sessions:
-        if other is not session and other.state == ACTIVE and other.protocol in METERS and is_same(session, other):
-            yield other
-
-
-def is_same(one: SessionRecord, other: SessionRecord) -> bool:
-    """Whether two sessions of a service are about one bearer."""
-    if one.framed_ip is not None and other.framed_ip is not None:
-        return one.framed_ip == other.framed_ip
-    if one.mobile is not None and other.mobile is not None:
-        here, there = one.mobile, other.mobile
-        return bool(here.imsi == there.imsi and here.apn == there.apn)
-    return False
-
-
-def choose_meter(store: Store, session: SessionRecord) -> None:
-    """A session has come: of those of its bearer, the first in METERS is charged from now on."""
-    rank = METERS[session.protocol]
-    for other in bearer_sessions(session):
-        if METERS[other.protocol] < rank:
-            session.shadowed = True
-        elif METERS[other.protocol] > rank and not other.shadowed:
-            other.shadowed = True
-            store.touch_session(other, WHOLE)
-
-
-def release_meter(store: Store, session: SessionRecord) -> None:
-    """A session has ended: where another one reports the bearer, that is charged for what it reports from now on."""
-    if session.shadowed or session.protocol not in METERS:
-        return
-    others = sorted(bearer_sessions(session), key=lambda other: METERS[other.protocol])
-    if others and others[0].shadowed:
-        others[0].shadowed = False
-        store.touch_session(others[0], WHOLE)
 
 
 def sessions_of(service: ServiceRecord | None, protocol: int, imsi: str) -> list[SessionRecord]:

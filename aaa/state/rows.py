@@ -54,9 +54,14 @@ def session_facts(session: SessionRecord) -> str:
         facts["service_session"] = True
     if session.protocol:
         facts["protocol"] = session.protocol
+    if session.mobile is not None:
         facts["mobile"] = session.mobile
     if session.shadowed:
         facts["shadowed"] = True
+    if session.meter is not None:
+        facts["meter"] = session.meter
+    if session.credit is not None:
+        facts["credit"] = session.credit
     if session.token:
         facts["token"] = session.token
     if session.decision is not None and session.decision.id:
@@ -109,9 +114,11 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
     session.adopted = facts.get("adopted", False)
     session.service_session = facts.get("service_session", False)
     session.protocol = facts.get("protocol", 0)
-    if session.protocol:
+    if "mobile" in facts:
         session.mobile = msgspec.convert(facts["mobile"], FACTS[session.protocol], str_keys=True)
     session.shadowed = facts.get("shadowed", False)
+    session.meter = tuple(facts["meter"]) if "meter" in facts else None
+    session.credit = tuple(facts["credit"]) if "credit" in facts else None
     for name in OCTET_FACTS + ADDRESS_FACTS:
         value = facts.get(name)
         if value is not None:

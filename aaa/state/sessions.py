@@ -28,6 +28,7 @@ from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, SESSION_PHASES_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, AccountingRecord, Status
 from aaa.model.records import ACTIVE, ENDED, PENDING, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import open_account, refresh, sound, tell
+from aaa.state.meters import choose_meter, spend_credit
 from aaa.state.store import COUNTERS, WHOLE, Store
 from policy.decide import cycle_bounds
 from policy.windows import charged_share
@@ -54,6 +55,8 @@ CAUSE_NAS_REBOOT = 11
 SAME, LATER, EARLIER = 0, 1, -1
 """Whose a report is, seen from a session with its Acct-Session-Id: its own, a later or an earlier one's."""
 
+DEFAULT_OPERATOR = "default"
+"""Whose NASes serve everybody's SIMs."""
 LATE_S = 120.0
 """How late a report may be from a NAS that does not tell. Counters whose start moves by more were reset."""
 CLOCK_SLACK_S = 5.0
@@ -77,15 +80,16 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
         return IGNORED
 
     session = find_session(store, record)
-    is_new = session is None
+    is_new = is_placed = session is None
     if session is None:
         session = open_session(store, record)
     elif session.state != ENDED:
         if session.service is None or session.token != record.token_session:
+            is_placed = session.service is None
             join_session(store, session, record)
     elif status != STOP and is_alive(session, record):
         reopen_session(store, session)
-    was_updated_at = session.updated_at
+        is_placed = True
     ends = status == STOP and not is_former(session, record)
     if status == INTERIM and session.adopted and session.session_time_s == 0 and session.heard_at > 0:
         # Nothing here told the NAS when to report: the first gap shows its own pace.
@@ -94,12 +98,17 @@ def apply_accounting(store: Store, record: AccountingRecord) -> int:
             session.interim_interval_s = gap
             store.touch_session(session, WHOLE)
     session.heard_at = record.received_at
+    if learn_facts(store, session, record, record.at >= session.updated_at):
+        store.touch_session(session, WHOLE)
+        is_placed = True
+    service = session.service
+    if is_placed and service is not None and service.live is not None and len(service.live.sessions) > 1:
+        # Before its usage counts: another session of the same bearer may be the one that is charged.
+        choose_meter(store, session)
     changed = count_usage(store, session, record)
     if changed and session.state == ENDED:
         # Its end was told with less.
         store.ended.append(session)
-    if learn_facts(store, session, record, record.at >= was_updated_at):
-        store.touch_session(session, WHOLE)
 
     if ends:
         if session.state != ENDED:
@@ -233,7 +242,18 @@ def find_service(store: Store, record: AccountingRecord) -> ServiceRecord | None
             credential = None if key is None else circuits.get(key)
             if credential is not None:
                 break
+    if credential is None and record.mobile is not None:
+        return service_of_imsi(store, record.mobile.imsi, operator)
     return credential.service if credential is not None else None
+
+
+def service_of_imsi(store: Store, imsi: str, operator: str) -> ServiceRecord | None:
+    """The service of a SIM; a gateway that is an operator's own reports that operator's SIMs only."""
+    sim = store.inventory.sim_of_imsi(imsi)
+    service: ServiceRecord | None = None if sim is None else sim.service
+    if service is None or operator in (DEFAULT_OPERATOR, service.subscriber.body.operator):
+        return service
+    return None
 
 
 # Beginning and end
@@ -553,6 +573,8 @@ def add_octets(
     session.output_octets += new_output
     # A service inside a session is counted in the session already; a bearer in the session that meters it.
     if session.service is not None and not session.service_session and not session.shadowed:
+        if session.credit is not None:
+            new_input, new_output = spend_credit(store, session, new_input, new_output)
         add_usage(store, session.service, new_input, new_output, since, at)
 
 
@@ -635,6 +657,9 @@ def learn_facts(store: Store, session: SessionRecord, record: AccountingRecord, 
     if new and session.state == ACTIVE:
         store.opened.append(session)
     placed = False
+    if session.mobile is None and record.mobile is not None and not session.protocol:
+        session.mobile = record.mobile
+        new = True
     if session.calling_station is None and record.calling_station is not None:
         session.calling_station = record.calling_station
         placed = True

@@ -152,39 +152,6 @@ def test_a_denied_charging_session_is_told_and_not_ended() -> None:
     assert session.state == ACTIVE
 
 
-def test_a_bearer_that_gy_and_gx_report_is_charged_by_gy_alone() -> None:
-    it = field(quota={"octets": 1000})
-    policy = bearer(it)
-    charging = attach(it, GY, "smf.example", b"smf.example;2")
-    assert (policy.shadowed, charging.shadowed) == (True, False)
-    for session in (policy, charging):
-        add_octets(it.store, session, 10, 20, it.now, it.now)
-    account = it.store.services["alice"].account
-    assert account is not None
-    assert account.charged_octets == 30
-    assert (policy.input_octets, policy.output_octets) == (10, 20)
-
-
-def test_when_its_charging_ends_a_bearer_is_charged_by_what_is_left() -> None:
-    it = field(quota={"octets": 1000})
-    policy = bearer(it)
-    charging = attach(it, GY, "smf.example", b"smf.example;2")
-    end_session(it.store, charging, it.now, 1, True, it.now)
-    it.settle()
-    assert not policy.shadowed
-
-
-def test_radius_accounting_of_a_bearers_address_is_kept_and_not_charged() -> None:
-    it = field(quota={"octets": 1000})
-    policy = bearer(it)
-    policy.framed_ip = bytes((10, 0, 0, 1))
-    it.report(Status.START, b"pgw", user_name=b"alice", framed_ip=bytes((10, 0, 0, 1)))
-    it.settle()
-    (reported,) = [session for session in it.store.sessions.values() if not session.protocol]
-    assert reported.shadowed
-    assert not policy.shadowed
-
-
 def test_a_bearer_its_facts_and_who_is_charged_are_the_same_after_a_restart() -> None:
     it = field(quota={"octets": 1000})
     bearer(it)
