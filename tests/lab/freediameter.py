@@ -171,7 +171,9 @@ ConnectPeer = "{server}" {{ {security}ConnectTo = "127.0.0.1"; Port = {port}; Tc
         match what:
             case "answered":
                 number, raw, _ = rest.split(" ")
-                self._calls.pop(int(number)).set_result(Message(bytes.fromhex(raw)))
+                answer = Message(bytes.fromhex(raw))
+                self.seen.append(answer.raw)
+                self._calls.pop(int(number)).set_result(answer)
             case "failed":
                 number, _, reason = rest.partition(" ")
                 self._calls.pop(int(number)).set_exception(LabError(f"{self.host} got no answer: {reason}"))
@@ -184,4 +186,7 @@ ConnectPeer = "{server}" {{ {security}ConnectTo = "127.0.0.1"; Port = {port}; Tc
                 self.refusals.append(rest)
             case "fault":
                 self.faults.append(rest)
+                # It does not tell which: whoever waits for an answer would wait in vain.
+                for number in list(self._calls):
+                    self._calls.pop(number).set_exception(LabError(f"{self.host} would not take something: {rest}"))
         self.changed()

@@ -114,7 +114,7 @@ class Otp:
     def _on_failed(self, text: str) -> None:
         number, reason = text.split(" ", 1)
         if int(number) in self._calls:
-            future, peer, _ = self._calls.pop(int(number))
+            future, peer = self._calls.pop(int(number))
             future.set_exception(LabError(f"{peer.host} got no answer: {reason}"))
 
     def _on_request(self, text: str) -> None:

@@ -81,7 +81,10 @@ class Peer:
 
     def ask(self, application: str, command: str, avps: Avps, **options: Any) -> Message:
         """Send a request and wait for the answer. Raises LabError for one that this peer would not accept."""
-        answer = self.post(application, command, avps, **options).result(PATIENCE_S + 5)
+        try:
+            answer = self.post(application, command, avps, **options).result(PATIENCE_S + 5)
+        except TimeoutError:
+            raise LabError(f"{self.host} got no answer to its {command}") from None
         if answer.faults:
             raise LabError(f"{self.host} would not take {answer}: {answer.faults}")
         return answer
