@@ -54,7 +54,7 @@ from aaa.limits import (
 )
 from aaa.model.enforcement import Action, Enforcement, EnforcementState, Reply
 from aaa.model.events import SERVER, Cause
-from aaa.model.mobile import DENIED_BY_CHANGE, S6A, SY
+from aaa.model.mobile import DENIED_BY_CHANGE, GY, S6A, SY
 from aaa.model.records import ACTIVE, DecisionRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord
 from aaa.state.mobile import sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
@@ -65,6 +65,7 @@ REFUSALS: Final = frozenset({401, 402, 403, 404, 405, 406, 407, 501, 508})
 """Error-Causes (RFC 5176 §3.5) that say that this request will never be taken as it is."""
 CAUSE_ADMIN_RESET: Final = 6
 """Acct-Terminate-Cause of a session whose Disconnect was acknowledged; its Stop, should it come, knows better."""
+FOLLOW_BALANCE: Final = frozenset({GY, SY})
 COMPARE_COST: Final = 3
 DECIDE_COST: Final = 15
 OPEN_COST: Final = 25
@@ -452,8 +453,8 @@ class Enforcer:
     def _is_renewed(self, session: SessionRecord, desired: DecisionRecord) -> bool:
         """Whether the NAS would end a session too early: what it was told of the end holds no more."""
         service = session.service
-        if session.protocol == SY:
-            # Its counters follow the balance more closely than decisions do.
+        if session.protocol in FOLLOW_BALANCE:
+            # They follow the balance more closely than decisions do.
             return self.network.difference(session, desired, desired).kind != "none"
         if session.ends_at == 0.0 or service is None or service.body.expires_at is None:
             return False

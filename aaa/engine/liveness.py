@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from aaa.engine.addresses import PENDING_S, Addresses
 from aaa.engine.authorize import AccessSettings
-from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, LIVENESS_SLICE_COUNT
-from aaa.model.mobile import S6A
+from aaa.engine.charging import silence_s_max
+from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, GY_GRACE_S, LIVENESS_SLICE_COUNT
+from aaa.model.mobile import GY, S6A
 from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
 from aaa.state.sessions import CAUSE_LOST_CARRIER, close_some, end_session
 from aaa.state.store import COUNTERS, Store
@@ -100,8 +101,13 @@ class Liveness:
     def look_at_mobile(self, session: SessionRecord, at: float) -> None:
         """A Diameter session reports only when something happens: one that was silent for long is asked for.
 
-        Its client answers that it does not know it, where it is gone.
+        Its client answers that it does not know it, where it is gone. One that holds quota must report in time
+        (Tcc of RFC 8506 §13), and is over where it does not: others may have what it holds.
         """
+        if session.protocol == GY and at - session.heard_at > silence_s_max(session.mobile, GY_GRACE_S):
+            end_session(self.store, session, session.updated_at, CAUSE_LOST_CARRIER, False, at)
+            self.stale_closed += 1
+            return
         if session.protocol != S6A and at - session.heard_at > self.settings.session_silence_s:
             session.heard_at = at
             self.store.touch_session(session, COUNTERS)

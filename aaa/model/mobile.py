@@ -78,6 +78,10 @@ class Grant(Struct, gc=False, array_like=True):
     validity_s: int = 0
     service: int = -1
     """Service-Identifier that was asked with; -1: none."""
+    counts: int = 0
+    """Which octets it is about: BOTH, DOWN or UP."""
+    free: bool = False
+    """Its use is not charged, so nothing is reserved for it."""
 
 
 class GyFacts(Mobile, gc=False, omit_defaults=True):
@@ -89,10 +93,25 @@ class GyFacts(Mobile, gc=False, omit_defaults=True):
     """Service-Context-Id."""
     result: int = 2001
     """Result-Code of the last answer's message level."""
+    missing: list[int] = []
+    """CC-Request-Numbers below `number` that did not come yet; bounded by GY_MISSING_MAX."""
     grants: dict[int, Grant] = {}
-    """By Rating-Group; -1: asked without one."""
+    """By Rating-Group; or NO_GROUP, WHOLE_SESSION, or group_of_service()."""
     answered: list[int] = []
-    """Rating groups of the last answer, in its order."""
+    """Keys of `grants` that the last answer is about, in its order."""
+    released: bool = False
+    """The session is over: its grants are reserved no more, and kept for an answer that is asked for again."""
+
+
+NO_GROUP: Final = -1
+"""Key of a grant that was asked for without Rating-Group and Service-Identifier."""
+WHOLE_SESSION: Final = -2
+"""Key of a grant that was asked for without Multiple-Services-Credit-Control."""
+
+
+def group_of_service(service: int) -> int:
+    """Key of a grant that was asked for by Service-Identifier alone."""
+    return WHOLE_SESSION - 1 - service
 
 
 class S6aFacts(Mobile, gc=False, omit_defaults=True):
@@ -103,6 +122,12 @@ class S6aFacts(Mobile, gc=False, omit_defaults=True):
     """Cancellation-Type of the CLR that ends it; -1: withdrawal of the subscription."""
     features: int = 0
     """Feature-List 1 that both sides have."""
+    bars: bool = True
+    """Its MME keeps off whom an IDR bars; else a denial cancels it."""
+    deletes: bool = True
+    """Its MME knows DSR."""
+    gateways: dict[str, str] = {}
+    """PDN gateways by APN, as the MME told."""
 
 
 class SyFacts(Mobile, gc=False, omit_defaults=True):

@@ -24,6 +24,7 @@ from aaa.model.entities import Subscriber
 from aaa.model.events import Cause
 from aaa.model.mobile import SY
 from aaa.model.records import DOWN, NO_LIMIT, UP, Account, ServiceRecord, SubscriberRecord
+from aaa.state.reservations import reserved_of
 from aaa.state.store import Store
 from policy import quota
 from policy.decide import cycle_bounds
@@ -257,6 +258,7 @@ def open_account(store: Store, service: ServiceRecord, at: float, silent: bool =
     account = Account("service", str(service.no))
     account.members.append(service)
     service.account = account
+    account.reserved_octets = reserved_of(service)
     state = opening_state(store, service, at)
     account.left_octets = quota.left_octets(state.buckets)
     keep(store, account, state)
@@ -301,6 +303,7 @@ def follow(store: Store, service: ServiceRecord, at: float) -> None:
         elif brought is not None:
             own = service.account = Account(kind, key)
             own.members.append(service)
+            own.reserved_octets = reserved_of(service)
             own.known = brought.known
             own.cycle_ends_at = brought.ends_at
             keep(store, own, brought.with_buckets(with_allowances(own, brought.buckets)))
@@ -329,6 +332,7 @@ def join(store: Store, service: ServiceRecord, kind: str, key: str, at: float, b
     if brought is None:
         brought = opening_state(store, service, at)
     service.account = account
+    account.reserved_octets += reserved_of(service)
     insort(account.members, service, key=number_of)
     account.alarm = 0
     buckets = account.buckets
@@ -362,6 +366,7 @@ def part(store: Store, service: ServiceRecord, at: float) -> State | None:
         return None
     settle(store, account, at)
     service.account = None
+    account.reserved_octets -= reserved_of(service)
     account.members.remove(service)
     state = State(
         account.cycle_starts_at, account.cycle_ends_at, account.charged_octets, account.buckets, False, account.known
@@ -387,6 +392,7 @@ def leave(store: Store, service: ServiceRecord, at: float) -> None:
         return
     settle(store, account, at)
     service.account = None
+    account.reserved_octets -= reserved_of(service)
     account.members.remove(service)
     kept = [
         quota.close(bucket) if bucket.kind != "top_up" and bucket.id == service.body.id else bucket

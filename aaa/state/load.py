@@ -15,7 +15,9 @@ from aaa.limits import EVENTS_LOADED_COUNT
 from aaa.model.enforcement import Enforcement
 from aaa.model.entities import Hold, Service, Subscriber
 from aaa.model.events import Cause, Event, Timer
+from aaa.model.mobile import GY
 from aaa.model.records import (
+    ACTIVE,
     Account,
     CredentialRecord,
     DecisionRecord,
@@ -29,6 +31,7 @@ from aaa.model.records import (
 from aaa.state import ledger
 from aaa.state.inventory import load_inventory
 from aaa.state.mobile import sessions_at_client
+from aaa.state.reservations import restore
 from aaa.state.rows import ACCOUNT_DECODER, CREDENTIALS_DECODER, ENFORCEMENT_DECODER, StoredAccount, restore_facts
 from aaa.state.store import Store, static_addresses
 from policy.model import Decision, Plan
@@ -296,6 +299,8 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         session.raw_input, session.raw_output = row[16:18]
         store.index_session(session)
         store.link_key(session)
+        if session.protocol == GY and session.state == ACTIVE:
+            restore(session)
         nas.last_accounting_at = max(nas.last_accounting_at, session.heard_at)
     for nas in nases.values():
         # What a restart of the NAS ended, and was not yet closed one by one.

@@ -26,9 +26,11 @@ from typing import TypeGuard
 from aaa.credential.identity import circuit_key, normalize_mac
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, SESSION_PHASES_COUNT_MAX
 from aaa.model.accounting import AccountingOutcome, AccountingRecord, Status
+from aaa.model.mobile import GY
 from aaa.model.records import ACTIVE, ENDED, PENDING, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import open_account, refresh, sound, tell
 from aaa.state.meters import choose_meter, spend_credit
+from aaa.state.reservations import release
 from aaa.state.store import COUNTERS, WHOLE, Store
 from policy.decide import cycle_bounds
 from policy.windows import charged_share
@@ -405,6 +407,8 @@ def end_session(
     session.terminate_cause = cause
     session.ended_by_nas = by_nas
     session.heard_at = received_at
+    if session.protocol == GY:
+        release(session)
     store.detach_session(session)
     store.ended.append(session)
     store.touch_session(session, WHOLE)
