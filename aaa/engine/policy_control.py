@@ -24,6 +24,7 @@ from aaa.model.records import (
     SessionRecord,
 )
 from aaa.state.ledger import counted_octets
+from aaa.state.meters import choose_meter
 from aaa.state.mobile import new_session, open_session, sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, OCTETS_MAX, add_octets, end_session, hold_address
 from aaa.state.store import WHOLE, Store
@@ -190,12 +191,13 @@ class PolicyControl:
             self.store.affect(service)
         if not is_bearable(session, decision):
             # The reconciler ends it.
-            facts.monitored = 0
+            self.monitor(session, 0)
             return outcome
         if decision is not session.decision and session.enforcement is None:
             outcome.decision = session.decision = session.desired = decision
         if request.reported or not facts.monitored or outcome.decision is not outcome.confirmed:
-            outcome.granted = facts.monitored = self.portion(session, request.monitors)
+            outcome.granted = self.portion(session, request.monitors)
+            self.monitor(session, outcome.granted)
         return outcome
 
     def end(self, request: BearerRequest, at: float) -> BearerOutcome:
@@ -387,6 +389,14 @@ class PolicyControl:
         """Whether a session's usage is to be reported by its client. monitors: the client can."""
         service = session.service
         return monitors and not session.shadowed and service is not None and service.plan.metered
+
+    def monitor(self, session: SessionRecord, octets: int) -> None:
+        """So much is granted to usage monitoring from now on. Where it begins or ceases, another session of the bearer
+        may be the one that is charged."""
+        facts = session.mobile
+        was, facts.monitored = facts.monitored, octets
+        if bool(was) != bool(octets):
+            choose_meter(self.store, session)
 
     def portion(self, session: SessionRecord, monitors: bool) -> int:
         """Octets after which the client reports: up to where usage changes the decision, at most a slice; 0: never.
