@@ -81,9 +81,13 @@ class Sy:
 
     def __init__(self, store: Store, decisions: Decisions, settings: Settings, clock: Clock | None = None) -> None:
         self._store = store
-        self._settings = settings
+        self.use(settings)
         self._clock = clock or SystemClock()
         self.counters = Counters(store, decisions)
+
+    def use(self, settings: Settings) -> None:
+        """Take new settings."""
+        self._settings = settings
 
     # Requests
 
