@@ -219,9 +219,14 @@ class TraceQuery(Struct, frozen=True, forbid_unknown_fields=True):
     nas: str | None = None
     service: str | None = None
     session: str | None = None
-    """Id of the session."""
+    """Id of the session, or its Session-Id."""
     code: str | None = None
     """Name or number of the request's code: Access-Request, Accounting-Request, CoA-Request, Disconnect-Request."""
+    imsi: str | None = None
+    peer: str | None = None
+    """Origin-Host of the Diameter peer that it came from, or went to."""
+    command: str | None = None
+    """Diameter command by short name or number, with or without its application: CCR, Gx CCR, 272. DWR only so."""
     count: Annotated[int, Meta(ge=1)] | None = None
     """End after so many."""
 
@@ -230,17 +235,25 @@ class TracedPacket(Struct, omit_defaults=True):
     """One line of a trace: a request, what was decided, and its answer. Secrets are ***."""
 
     at: str
+    protocol: str
+    """radius or diameter."""
+    direction: str
+    """Of the request: in, or out for what this server sent. A relayed one is seen twice."""
     nas: str | None
+    """NAS, or Origin-Host of the Diameter client."""
     address: str
     code: str
+    """Of the request; of Diameter application and command, such as "Gx CCR"."""
     identifier: int | None
-    """null for what this server sent."""
+    """null for a RADIUS request of this server; of Diameter the End-to-End Identifier."""
     user: str | None
+    """User-Name or IMSI."""
     service_id: str | None
     session_id: str | None
     attributes: list[tuple[str, str]]
     outcome: str
-    """accept, reject, drop, repeated; what an accounting report did; ack, nak, timeout or error of a CoA."""
+    """accept, reject, drop, repeated; what an accounting report did; ack, nak, timeout or error of a CoA; of Diameter
+    the name of the Result-Code, or "no answer"."""
     reason: str | None
     detail: str | None
     decision: dict[str, Any] | None
@@ -249,6 +262,8 @@ class TracedPacket(Struct, omit_defaults=True):
     answer_attributes: list[tuple[str, str]]
     latency_ms: float
     """From its receipt to the decision; of a CoA: to its answer."""
+    peer: str | None = None
+    """Origin-Host of the Diameter peer that it came from, or went to."""
     lost: int = 0
     """Stands alone: so many packets matched and did not fit."""
 

@@ -9,6 +9,7 @@ from aaa.cli.door import Door, api_command
 from aaa.cli.output import safe_json, show
 
 COLOURS = {"accept": "green", "ack": "green", "reject": "yellow", "nak": "red", "drop": "red", "timeout": "red"}
+COLOURS |= {"DIAMETER_SUCCESS": "green", "DIAMETER_LIMITED_SUCCESS": "green", "no answer": "red"}
 
 
 @click.command("trace")
@@ -17,10 +18,16 @@ COLOURS = {"accept": "green", "ack": "green", "reject": "yellow", "nak": "red", 
 @click.option("--service", help="Only of this service.")
 @click.option("--session", help="Only of the session with this id.")
 @click.option("--code", help="Only these: Access-Request, Accounting-Request, CoA-Request, Disconnect-Request.")
+@click.option("--imsi", help="Only of this IMSI.")
+@click.option("--peer", help="Only from or to this Diameter peer, by Origin-Host.")
+@click.option("--command", help='Only this Diameter command: CCR, "Gx CCR", AIR, DWR or a number.')
 @click.option("--count", type=click.IntRange(1), help="End after so many.")
 @api_command
 def trace(door: Door, as_json: bool, **wanted: Any) -> None:
-    """Show live packets, decoded, with what was decided about each. Secrets are ***. Ctrl-C ends it."""
+    """Show live packets and Diameter messages, decoded, with what was decided about each.
+
+    Secrets are ***. Ctrl-C ends it.
+    """
     try:
         for line in door.stream("/v1/trace", **wanted):
             if as_json:
@@ -39,6 +46,10 @@ def print_packet(packet: dict[str, Any]) -> None:
         return
     outcome = click.style(packet["outcome"], fg=COLOURS.get(packet["outcome"]))
     where = f"{show(packet['nas']) or 'unknown NAS'} {show(packet['address'])}"
+    if packet.get("peer") not in (None, packet["nas"]):
+        where += f" by {show(packet['peer'])}"
+    if packet["protocol"] == "diameter" and packet["direction"] == "out":
+        where = f"to {where}"
     answer = packet["answer"] or "no answer"
     click.echo(
         f"{click.style(packet['at'], dim=True)} {where} {click.style(packet['code'], bold=True)}"

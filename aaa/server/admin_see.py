@@ -23,7 +23,8 @@ from aaa.server import views
 from aaa.server.answers import missing, refused, reply
 from aaa.server.prepare import check_policy
 from aaa.server.preview import Preview, TooLarge
-from aaa.server.trace import CODES, Tap, Wanted
+from aaa.server.trace import CODES, Tap
+from aaa.server.tracer import Wanted
 from policy.model import Decision, SessionFacts
 
 if TYPE_CHECKING:
@@ -263,7 +264,15 @@ class See:
             if number is None:
                 return refused(422, "invalid", f"unknown code {code!r}; known are {', '.join(CODE_NUMBERS)}", "code")
         wanted = Wanted(
-            args.get("user"), args.get("nas"), args.get("service"), args.get("session"), number, actor.operator
+            user=args.get("user"),
+            nas=args.get("nas"),
+            service=args.get("service"),
+            session=args.get("session"),
+            code=number,
+            imsi=args.get("imsi"),
+            peer=args.get("peer"),
+            command=args["command"].upper() if args.get("command") else None,
+            operator=actor.operator,
         )
         trace = self._tap.open(wanted)
         if trace is None:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from aaa.dictionary.dictionary import HIDDEN
-from aaa.limits import TRACE_IDLE_S, TRACE_RING_COUNT, TRACE_SLICE_COUNT, TRACERS_COUNT_MAX
+from aaa.limits import TRACE_IDLE_S, TRACE_SLICE_COUNT, TRACERS_COUNT_MAX
 from aaa.model.access import Attempt, Cause, Outcome, Verdict
 from aaa.model.accounting import AccountingOutcome, AccountingRecord
-from aaa.model.records import DecisionRecord, NasRecord, ServiceRecord
+from aaa.model.records import NasRecord, ServiceRecord
 from aaa.radius.admission import Admission, Request
 from aaa.radius.clients import Client, format_address
 from aaa.radius.reasons import DropReason
 from aaa.server import views
+from aaa.server.trace_diameter import DiameterTap, SeenRequest
+from aaa.server.tracer import Seen, Tracer, Wanted
 from native.radius import Packet
 
 if TYPE_CHECKING:
@@ -48,76 +47,6 @@ ACCEPT, REJECT, SLOW = int(Verdict.ACCEPT), int(Verdict.REJECT), int(Verdict.SLO
 USER_NAME = 1
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """Which packets somebody wants to see; None: any."""
-
-    user: str | None = None
-    nas: str | None = None
-    service: str | None = None
-    session: str | None = None
-    code: int | None = None
-    operator: str | None = None
-    """The actor's scope."""
-
-
-class Seen:
-    """One packet and what became of it, as octets and records; decoded when it is read."""
-
-    __slots__ = (
-        "answer", "answer_code", "at", "code", "decision", "detail", "latency_us", "nas", "operator",
-        "outcome", "reason", "request", "service_id", "session_id", "source", "user",
-    )  # fmt: skip
-
-    def __init__(self, code: int, request: bytes, at: float) -> None:
-        self.code = code
-        self.request = request
-        self.at = at
-        self.source = ""
-        self.nas = ""
-        self.operator = ""
-        self.user = ""
-        self.service_id = ""
-        self.session_id = ""
-        self.outcome = ""
-        self.reason = ""
-        self.detail = ""
-        self.decision: DecisionRecord | None = None
-        self.answer_code = 0
-        self.answer = b""
-        """Attributes of the answer, without its header."""
-        self.latency_us = 0
-
-
-class Tracer:
-    """One who looks on."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-        self.ring: deque[Seen] = deque()
-        self.lost = 0
-        """What did not fit since the last look."""
-        self.asked_at = time.monotonic()
-        self.waiter: asyncio.Future[None] | None = None
-
-    def offer(self, seen: Seen) -> None:
-        """Keep it where it is wanted."""
-        wanted = self.wanted
-        if (
-            (wanted.operator is None or wanted.operator == seen.operator)
-            and (wanted.code is None or wanted.code == seen.code)
-            and (wanted.user is None or wanted.user == seen.user)
-            and (wanted.nas is None or seen.nas == wanted.nas or seen.nas.partition("/")[0] == wanted.nas)
-            and (wanted.service is None or wanted.service == seen.service_id)
-            and (wanted.session is None or wanted.session == seen.session_id)
-        ):
-            if len(self.ring) >= TRACE_RING_COUNT:
-                self.lost += 1
-                return
-            self.ring.append(seen)
-            if self.waiter is not None and not self.waiter.done():
-                self.waiter.set_result(None)
-
-
 class Tap:
     """Everything that ports and the CoA client tell while somebody looks on."""
 
@@ -125,6 +54,7 @@ class Tap:
         self._server = server
         self._ids = itertools.count(1)
         self.tracers: dict[int, Tracer] = {}
+        self.diameter = DiameterTap(server, self._offer)
 
     # Looking on
 
@@ -150,6 +80,7 @@ class Tap:
         if tracer is None:
             return None
         tracer.asked_at = time.monotonic()
+        self.diameter.expire()
         if not tracer.ring and not tracer.lost:
             tracer.waiter = asyncio.get_running_loop().create_future()
             stop = asyncio.ensure_future(self._server.stopping.wait())
@@ -177,6 +108,9 @@ class Tap:
         for port in self._server.ports:
             port.tap = tap
         self._server.network.tap = tap
+        self._server.diameter.tap = None if tap is None else self.diameter.message
+        if tap is None:
+            self.diameter.clear()
 
     def _offer(self, seen: Seen) -> None:
         oldest = time.monotonic() - TRACE_IDLE_S
@@ -284,11 +218,15 @@ class Tap:
 
     def show(self, seen: Seen) -> dict[str, Any]:
         """As the API tells it."""
+        if isinstance(seen, SeenRequest):
+            return self.diameter.show(seen)
         packet = Packet.parse(seen.request)
         names = self._server.prepared.dictionary
         decision = seen.decision
         return {
             "at": views.moment(seen.at),
+            "protocol": "radius",
+            "direction": "out" if seen.code in (40, 43) else "in",
             "nas": seen.nas or None,
             "address": seen.source,
             "code": CODES.get(seen.code, f"code {seen.code}"),

@@ -16,7 +16,8 @@ from aaa.model.operations import Actor
 from aaa.model.records import SessionRecord
 from aaa.server import admin_see
 from aaa.server.dynamic import Job
-from aaa.server.trace import Tap, Wanted
+from aaa.server.trace import Tap
+from aaa.server.tracer import Wanted
 from tests.server.test_listener import AUTHENTICATOR, SECRET, Desk
 
 ADMIN = Actor("tests", "admin")
@@ -30,7 +31,8 @@ class Watched(Desk):
         self.site.service("alice")
         names = dictionary.load()
         self.server: Any = SimpleNamespace(
-            ports=[self.port], network=SimpleNamespace(tap=None), prepared=SimpleNamespace(dictionary=names),
+            ports=[self.port], network=SimpleNamespace(tap=None),
+            diameter=SimpleNamespace(tap=None), prepared=SimpleNamespace(dictionary=names),
             show_attributes=lambda octets: [("Octets", octets.hex())] if octets else [],
         )  # fmt: skip
         self.tap = Tap(self.server)
@@ -61,9 +63,11 @@ def test_nobody_looks_on_until_a_trace_is_opened_and_after_it_is_closed(watched:
     assert watched.port.tap is None
     number = watched.open()
     assert watched.port.tap is watched.server.network.tap is watched.tap
+    assert watched.server.diameter.tap == watched.tap.diameter.message
     watched.tap.close(number)
     assert watched.port.tap is None
     assert watched.server.network.tap is None
+    assert watched.server.diameter.tap is None
 
 
 def test_each_login_is_seen_with_its_decision_and_without_its_password(watched: Watched) -> None:
