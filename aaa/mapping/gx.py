@@ -667,7 +667,7 @@ class Gx:
         facts = session.mobile
         assert outgoing.marks is not None
         take(facts, Delta(b"", outgoing.marks))
-        facts.monitored = outgoing.monitored
+        self.control.monitor(session, outgoing.monitored)
         facts.triggers = outgoing.triggers
         facts.revalidate_at = outgoing.revalidate_at
         plmn, location = plmn_of(answer), location_of(answer)
