@@ -43,7 +43,6 @@ from aaa.limits import NASES_COUNT_MAX, SESSION_KEPT_AFTER_END_S, UDP_BATCH_COUN
 from aaa.mapping import families
 from aaa.mapping.access import AccessMapping
 from aaa.mapping.accounting import AccountingMapping
-from aaa.mapping.application import Application
 from aaa.model import events
 from aaa.model.access import Attempt, Cause, Outcome
 from aaa.model.enforcement import Enforcement, Reply
@@ -54,6 +53,7 @@ from aaa.radius.clients import Client, Clients, format_address
 from aaa.server import systemd, views
 from aaa.server.admin import Admin
 from aaa.server.admin_sync import Sync
+from aaa.server.applications import Applications
 from aaa.server.diameter import Diameter
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
@@ -153,9 +153,8 @@ class Server:
         self.accounting_statistics = Statistics()
         self.hashes = SlowHashes(config.server.hash_workers, config.server.hash_queue, config.radius.response_budget)
         self.network = Dynamic(self.clients, prepared.options, prepared.dictionary, config.radius.listen)
-        self.applications: dict[int, Application] = {}
-        """Diameter's, by SessionRecord.protocol."""
-        self.mobile_network = DiameterNetwork(self.applications)
+        self.applications = Applications(self.store, self.decisions, config)
+        self.mobile_network = DiameterNetwork(self.applications.by_protocol)
         networks = Networks(self.network, self.mobile_network)
         self.diameter = Diameter(config, prepared.diameter, self.store, self.log)
         self.enforcer = Enforcer(
@@ -193,6 +192,7 @@ class Server:
         self.enforcer.resume()
         if config.diameter.origin_host:
             self.mobile_network.diameter = self.diameter
+        self.diameter.applications = self.applications.by_number
         self.diameter.follow = self.follow
         self.diameter.on_opened = self.note_peer_opened
         self.diameter.on_restarted = self.note_peer_restarted
@@ -558,6 +558,7 @@ class Server:
         self.store.interim_interval_s = int(new.radius.interim_interval)
         self.addresses.reconfigure(new.pool)
         self.bind_nases()
+        self.applications.use(new)
         self.diameter.reconfigure(new, prepared.diameter)
         if self.http is not None:
             self.http.use_settings(make_settings(new, VERSION))
