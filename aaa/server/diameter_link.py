@@ -92,6 +92,8 @@ class Link(asyncio.Protocol):
         self._holds = 0
         self._held = b""
         """Received while the disk was behind."""
+        self._has_failed = False
+        """TLS has, and that was told."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -193,6 +195,8 @@ class Link(asyncio.Protocol):
             self._diameter.settle(self.node, self.connection, self.connection.lost(self._diameter.now()))
         elif self._peer is not None:
             self._diameter.dial_failed(self.node, self._peer, detail or "ended before TLS was up")
+        elif self.shakes_hands and not self._has_failed:
+            self._diameter.tls_failed(self, detail or "the other side ended it before TLS was up")
 
     # TLS
 
@@ -248,6 +252,7 @@ class Link(asyncio.Protocol):
 
     def _tls_failed(self, detail: str) -> None:
         """Before or after it was up."""
+        self._has_failed = True
         self._stop_timer()
         self._send_tls()
         self._diameter.tls_failed(self, detail)
