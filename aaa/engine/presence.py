@@ -11,9 +11,9 @@ from aaa.engine.decisions import Decisions
 from aaa.engine.enforce import Enforcer, caused_by
 from aaa.engine.facts import is_online, text
 from aaa.model.events import Cause
-from aaa.model.mobile import LAST_BEARING, PROTOCOLS
+from aaa.model.mobile import LAST_BEARING, PROTOCOLS, S6A
 from aaa.model.records import ACTIVE, DECISION_MARK, ENDED, ServiceRecord, SessionRecord
-from aaa.state.meters import choose_meter
+from aaa.state.meters import METERS, choose_meter
 from aaa.state.store import Store
 
 ACCOUNTING = Cause("accounting")
@@ -79,6 +79,10 @@ class Presence:
         data["session_time_s"] = session.session_time_s
         data["input_octets"] = session.input_octets
         data["output_octets"] = session.output_octets
+        if session.protocol in METERS:
+            aside_input, aside_output = session.aside or (0, 0)
+            data["charged_input_octets"] = session.input_octets - aside_input
+            data["charged_output_octets"] = session.output_octets - aside_output
         service = session.service
         # Of a deleted service its usage is still to be billed.
         service_id, subscriber_id, operator = session.former or ("", "", session.nas.operator)
@@ -93,14 +97,17 @@ class Presence:
         data: dict[str, object] = {
             "session_id": str(session.id),
             "nas": session.nas.name,
+            "protocol": PROTOCOLS[session.protocol],
             "user_name": text(session.user_name),
-            "acct_session_id": text(session.key),
         }
-        if session.protocol:
-            data["protocol"] = PROTOCOLS[session.protocol]
+        if not session.protocol:
+            data["acct_session_id"] = text(session.key)
+        elif session.protocol != S6A:
+            data["diameter_session_id"] = text(session.key)
+        if session.mobile is not None:
             data["imsi"], data["apn"] = session.mobile.imsi, session.mobile.apn
         if session.shadowed:
-            # Another session of the same bearer is the one to bill.
+            # Another session of the same bearer is the one that is charged.
             data["shadowed"] = True
         if session.framed_ip is not None:
             data["framed_ip"] = inet_ntoa(session.framed_ip)

@@ -156,6 +156,7 @@ cdef class SessionRecord:
     cdef public bint shadowed
     cdef public tuple meter
     cdef public tuple credit
+    cdef public tuple aside
     cdef public bint service_session
     cdef public bint adopted
     cdef public bytes key

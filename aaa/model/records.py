@@ -428,6 +428,8 @@ class SessionRecord:
     aaa/state/meters.py."""
     credit: tuple[int, int] | None
     """Input and output octets of its next reports that another session of the bearer was charged for already."""
+    aside: tuple[int, int] | None
+    """Input and output octets that it has reported and that another session of the bearer was charged for."""
     service_session: bool
     adopted: bool
     key: bytes
@@ -498,6 +500,7 @@ class SessionRecord:
         self.shadowed = False
         self.meter = None
         self.credit = None
+        self.aside = None
         self.service_session = False
         self.adopted = False
         self.key = b""

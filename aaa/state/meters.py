@@ -95,6 +95,7 @@ def give_way(store: Store, session: SessionRecord, meter: SessionRecord, learned
             both_input = min(charged_input, meter.input_octets)
             both_output = min(charged_output, meter.output_octets)
             take_back(store, session, both_input, both_output)
+            put_aside(store, session, both_input, both_output)
             add_credit(store, meter, charged_input - both_input, charged_output - both_output)
         if abs(session.started_at - meter.started_at) <= TOGETHER_S:
             lead_input = lead_output = 0
@@ -147,11 +148,18 @@ def add_credit(store: Store, session: SessionRecord, input_octets: int, output_o
         store.touch_session(session, WHOLE)
 
 
+def put_aside(store: Store, session: SessionRecord, input_octets: int, output_octets: int) -> None:
+    """So much was reported by the session and charged to another one."""
+    was_input, was_output = session.aside or (0, 0)
+    session.aside = (was_input + input_octets, was_output + output_octets)
+    store.touch_session(session, WHOLE)
+
+
 def spend_credit(store: Store, session: SessionRecord, input_octets: int, output_octets: int) -> tuple[int, int]:
     """What of newly reported octets is still to be charged."""
     credit_input, credit_output = session.credit or (0, 0)
     paid_input, paid_output = min(credit_input, input_octets), min(credit_output, output_octets)
     left = (credit_input - paid_input, credit_output - paid_output)
     session.credit = left if any(left) else None
-    store.touch_session(session, WHOLE)
+    put_aside(store, session, paid_input, paid_output)
     return input_octets - paid_input, output_octets - paid_output

@@ -62,6 +62,8 @@ def session_facts(session: SessionRecord) -> str:
         facts["meter"] = session.meter
     if session.credit is not None:
         facts["credit"] = session.credit
+    if session.aside is not None:
+        facts["aside"] = session.aside
     if session.token:
         facts["token"] = session.token
     if session.decision is not None and session.decision.id:
@@ -119,6 +121,7 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
     session.shadowed = facts.get("shadowed", False)
     session.meter = tuple(facts["meter"]) if "meter" in facts else None
     session.credit = tuple(facts["credit"]) if "credit" in facts else None
+    session.aside = tuple(facts["aside"]) if "aside" in facts else None
     for name in OCTET_FACTS + ADDRESS_FACTS:
         value = facts.get(name)
         if value is not None:

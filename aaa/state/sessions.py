@@ -29,7 +29,7 @@ from aaa.model.accounting import AccountingOutcome, AccountingRecord, Status
 from aaa.model.mobile import GY
 from aaa.model.records import ACTIVE, ENDED, PENDING, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import open_account, refresh, sound, tell
-from aaa.state.meters import choose_meter, spend_credit
+from aaa.state.meters import choose_meter, put_aside, spend_credit
 from aaa.state.reservations import release
 from aaa.state.store import COUNTERS, WHOLE, Store
 from policy.decide import cycle_bounds
@@ -576,7 +576,9 @@ def add_octets(
     session.input_octets += new_input
     session.output_octets += new_output
     # A service inside a session is counted in the session already; a bearer in the session that meters it.
-    if session.service is not None and not session.service_session and not session.shadowed:
+    if session.shadowed:
+        put_aside(store, session, new_input, new_output)
+    elif session.service is not None and not session.service_session:
         if session.credit is not None:
             new_input, new_output = spend_credit(store, session, new_input, new_output)
         add_usage(store, session.service, new_input, new_output, since, at)

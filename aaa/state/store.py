@@ -19,6 +19,7 @@ from aaa.limits import EVENTS_KEPT_MAX, GROUP_ROWS_AIM
 from aaa.model.enforcement import OPEN, Enforcement
 from aaa.model.entities import Service
 from aaa.model.events import SERVER, Cause, Event, Timer
+from aaa.model.mobile import PROTOCOLS
 from aaa.model.records import (
     ENDED,
     NO_LIMIT,
@@ -87,6 +88,8 @@ class Store:
         self.nases: dict[str, NasRecord] = {}
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
+        self.live_counts = [0] * len(PROTOCOLS)
+        """How many live ones and reservations there are, by SessionRecord.protocol."""
         self.names = NameRules()
         self.interim_interval_s = 0
         """What NASes are asked for where a plan names none."""
@@ -325,6 +328,7 @@ class Store:
         self.sessions[session.id] = session
         if session.state != ENDED:
             session.nas.live_count += 1
+            self.live_counts[session.protocol] += 1
             if session.service is not None and not session.service_session:
                 self.live(session.service).sessions.append(session)
 
@@ -360,6 +364,7 @@ class Store:
     def detach_session(self, session: SessionRecord) -> None:
         """The session is no longer live: its service and NAS forget it as such."""
         session.nas.live_count -= 1
+        self.live_counts[session.protocol] -= 1
         service = session.service
         live = service.live if service is not None else None
         if service is not None and live is not None and session in live.sessions:

@@ -281,6 +281,10 @@ def test_whatever_the_order_of_reports_and_ends_each_octet_is_charged_once(data:
             it.gateway(Status.INTERIM, used, framed_ip=IP)
         report(protocol, True)
     assert it.charged == used
+    told = {event.data["session_id"]: event.data for event in it.events("session.stopped")}
+    if len(told) == len(live):
+        # What is told of sessions that have ended adds up to it, for whoever bills by them.
+        assert sum(each["charged_output_octets"] for each in told.values()) == used
 
 
 def resume(it: Core, live: dict[int, SessionRecord]) -> Core:

@@ -27,6 +27,7 @@ def test_a_session_is_told_when_it_begins_and_when_it_ends() -> None:
     place = {
         "session_id": str(session.id),
         "nas": "bng",
+        "protocol": "radius",
         "user_name": "alice",
         "acct_session_id": "one",
         "framed_ip": "192.0.2.1",
@@ -34,7 +35,8 @@ def test_a_session_is_told_when_it_begins_and_when_it_ends() -> None:
     }
     assert started.data == place
     times = {"started_at": AT, "ended_at": AT + 60.0}
-    assert stopped.data == {**place, "terminate_cause": 1, **times, **usage}
+    charged = {"charged_input_octets": 10, "charged_output_octets": 20}
+    assert stopped.data == {**place, "terminate_cause": 1, **times, **usage, **charged}
     assert (started.subject, started.service_id, started.cause.actor) == (str(session.id), "alice", "accounting")
 
 
