@@ -75,6 +75,7 @@ SESSION_GONE: Final = 503
 NEVER_TAKEN: Final = 404
 """Error-Cause of an answer that says that such a request will not be taken (RFC 5176: Invalid Request)."""
 IPV4: Final = b"\x00\x01"
+IPV6: Final = b"\x00\x02"
 OCTETS_MAX: Final = 1 << 56
 """No report is of 72 petaoctets: more is noise, and counts as not reported."""
 GRANT_CODES: Final = {0: CC_TOTAL_OCTETS, DOWN: CC_OUTPUT_OCTETS, UP: CC_INPUT_OCTETS}
@@ -261,6 +262,9 @@ class Gy:
         for address in place.get_all(PDP_ADDRESS, VENDOR_3GPP):
             if address[:2] == IPV4 and len(address) == 6:
                 session.framed_ip = address[2:]
+            elif address[:2] == IPV6 and len(address) == 18:
+                # As Gx and RADIUS tell it: bearers get 64 bits each (TS 23.401 §5.3.1.2.2).
+                session.framed_prefix = b"\x40" + address[2:10] + bytes(8)
         return session
 
     def service_of(self, imsi: str, side: Side) -> ServiceRecord | None:

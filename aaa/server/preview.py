@@ -54,7 +54,7 @@ KINDS: Final = ("plan", "subscriber", "service", "credentials")
 """What a previewed operation may change: the rest changes no decision."""
 ACCOUNT_FIELDS: Final = """
     cycle_starts_at cycle_ends_at charged_octets settled_octets buckets offered_octets left_octets offers next_mark
-    alarm told exhausted known bought changes_at
+    alarm told reserved_octets exhausted known bought changes_at
 """.split()  # noqa: SIM905
 NAS_FIELDS: Final = ("family", "operator", "address", "enforce_adopted", "garden_pool", "diameter", "realm")
 

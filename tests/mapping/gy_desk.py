@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from aaa.config import Diameter
@@ -14,7 +14,9 @@ from aaa.mapping.gy import APPLICATION, Gy
 from aaa.mapping.peer_families import FAMILIES, PeerFamily
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import GyFacts
+from aaa.model.operations import Operation
 from aaa.model.records import NEVER, Account, DecisionRecord, NasRecord, SessionRecord
+from aaa.state.entities import apply_operation
 from native import diameter
 from native.diameter import Message
 from tests.engine.far_end import Field
@@ -36,6 +38,8 @@ class Answer:
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
         message = Message.parse(octets)
+        self.body = octets[diameter.HEADER_OCTETS :]
+        """Without the identifiers of the request."""
         assert message.fault == 0
         command = DICTIONARY.command_of(message)
         assert command is not None
@@ -188,9 +192,6 @@ class Desk(Field):
         self.put("service", name, subscriber_id=body.subscriber_id, plan_id=body.plan_id, state=state)
 
     def top_up(self, octets: int, name: str = "erin", id: str = "t1") -> None:
-        from aaa.model.operations import Operation
-        from aaa.state.entities import apply_operation
-
         operation = Operation("top_up", "service", name, {"id": id, "octets": octets})
         assert apply_operation(self.store, operation, None, self.now).status == "applied"
         self.settle()
@@ -209,8 +210,9 @@ class Desk(Field):
         return Request(peer_of(host), None, message)  # type: ignore[arg-type]
 
     def ccr(
-        self, kind: int, number: int, *services: Pairs, key: str = "one", imsi: str | None = IMSI, more: Pairs | None = None,
-        apn: str = "internet", host: str = HOST,
+        self, kind: int, number: int, *services: Pairs, key: str = "one", imsi: str | None = IMSI,
+        more: Pairs | None = None, apn: str = "internet", host: str = HOST, where: Pairs | None = None,
+        plmn: str = "00101",
     ) -> Request:  # fmt: skip
         """As Open5GS orders it."""
         pairs: Pairs = [
@@ -223,8 +225,8 @@ class Desk(Field):
                 pairs.append(("Subscription-Id", [("Subscription-Id-Type", of), ("Subscription-Id-Data", data)]))
         pairs += more or []
         pairs += [(MSCC, service) for service in services]
-        session = [("PDP-Address", "10.45.0.2"), ("Called-Station-Id", apn), ("3GPP-SGSN-MCC-MNC", "00101")]
-        pairs.append(("Service-Information", [("PS-Information", session)]))
+        session: Pairs = [("PDP-Address", "10.45.0.2"), ("Called-Station-Id", apn), ("3GPP-SGSN-MCC-MNC", plmn)]
+        pairs.append(("Service-Information", [("PS-Information", session + (where or []))]))
         return self.request(pairs, host)
 
     def send(self, request: Request) -> Answer:
@@ -305,4 +307,3 @@ def quota(octets: int, *actions: Any, **more: Any) -> dict[str, Any]:
 
 
 THROTTLE = {"throttle": {"down_bps": 1_000_000, "up_bps": 1_000_000}}
-NAMES: Sequence[str] = ("INITIAL", "UPDATE", "TERMINATION", "EVENT")
