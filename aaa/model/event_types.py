@@ -195,13 +195,20 @@ _TYPES: Final = (
         _field("revision", str, "hash of the files now"),
         _field("previous_revision", str, "hash of the files before"),
     )),
-    EventType("nas.down", "NAS", "A NAS has said that it goes down, or says nothing while sessions are open.", (
+    EventType("nas.down", "NAS", (
+        "A NAS has said that it goes down, or says nothing while sessions are open; or a Diameter peer is connected no"
+        " more."
+    ), (
         _field("sessions", int, "live sessions that it has"),
-        _maybe("cause", str, "accounting-off where it said so"),
+        _maybe("kind", str, "diameter for a Diameter peer, whose Origin-Host is the subject"),
+        _maybe("cause", str, "accounting-off where it said so; why a Diameter connection ended, such as watchdog"),
         _maybe("silent_s", int, "for how long nothing came"),
     )),
-    EventType("nas.up", "NAS", "A NAS speaks again after silence, or has said that it starts.", (
+    EventType("nas.up", "NAS", (
+        "A NAS speaks again after silence, or has said that it starts; or a Diameter peer is connected again."
+    ), (
         _maybe("sessions", int, "live sessions that it had"),
+        _maybe("kind", str, "diameter for a Diameter peer"),
         _maybe("cause", str, "accounting-on where it said so"),
     )),
     EventType("sim.created", "SIM", "A SIM has come into the inventory.", _SIM),

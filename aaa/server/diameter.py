@@ -505,13 +505,11 @@ class Diameter:
         self._leaving.pop(peer, None)
         node.forget_learned(peer)
         self._opened.discard(peer)
-        self.log.info(
-            "diameter.peer_closed" if was_open else "diameter.dial_failed",
-            peer.remote.origin_host,
-            repeat=None if was_open else peer.remote.origin_host,
-            reason=reason.value,
-            detail=detail or None,
-        )
+        name = peer.remote.origin_host
+        if was_open:
+            self.log.info("diameter.peer_closed", name, reason=reason.value, detail=detail or None)
+        else:
+            self.log.info("diameter.dial_failed", name, repeat=name, reason=reason.value, detail=detail or None)
         if was_open and self.on_closed is not None:
             self.on_closed(peer)
 
