@@ -13,7 +13,7 @@ from tests.lab.peer import LabError, Peer
 from tests.lab.wire import APPLICATIONS, Avps, Message
 
 INITIAL, UPDATE, TERMINATION, EVENT = 1, 2, 3, 4
-E164, IMSI = 0, 1
+END_USER_E164, END_USER_IMSI = 0, 1
 PLMN = bytes.fromhex("00f110")
 """001-01."""
 LOCATION = bytes.fromhex("8200f110000100f11000000101")
@@ -36,7 +36,7 @@ def specific(application: str) -> Pair:
 def subscription(imsi: str, msisdn: str | None) -> list[Pair]:
     return [
         ("Subscription-Id", [("Subscription-Id-Type", kind), ("Subscription-Id-Data", data)])
-        for kind, data in ((IMSI, imsi), (E164, msisdn))
+        for kind, data in ((END_USER_IMSI, imsi), (END_USER_E164, msisdn))
         if data is not None
     ]
 

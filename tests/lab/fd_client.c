@@ -12,6 +12,7 @@
 
 static FILE *out;
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+static struct peer_hdr *server;
 static struct msg *waiting[WAITING_MAX]; /* requests that wait for their answer, by reference */
 
 static void say(const char *format, ...)
@@ -117,6 +118,9 @@ static int call(long reference, const uint8_t *octets, size_t length)
 	header->msg_appl = number(octets + 8, 4);
 	header->msg_eteid = number(octets + 16, 4);
 	CHECK_FCT(build(message, octets + 20, octets + length));
+	/* The hook that tells of a connection is called a moment before messages are routed to it. */
+	for (int tries = 0; tries < 500 && server && fd_peer_get_state(server) != STATE_OPEN; tries++)
+		usleep(10000);
 	return fd_msg_send(&message, answered, (void *)reference);
 }
 
@@ -176,12 +180,14 @@ static void hooked(
 	struct fd_hook_permsgdata *permsgdata, void *data)
 {
 	(void)message, (void)permsgdata, (void)data;
-	if (type == HOOK_PEER_CONNECT_SUCCESS)
+	if (type == HOOK_PEER_CONNECT_SUCCESS) {
+		server = peer;
 		say("up %s", peer->info.pi_diamid);
-	else if (type == HOOK_PEER_CONNECT_FAILED)
+	} else if (type == HOOK_PEER_CONNECT_FAILED) {
 		say("closed %s", (char *)other);
-	else
+	} else {
 		say("fault %s", other ? (char *)other : "a message that cannot be read");
+	}
 }
 
 /* Lines: application ID VENDOR NAME | avp CODE VENDOR FLAGS BASETYPE NAME | command CODE REQUEST NAME |

@@ -173,7 +173,8 @@ ConnectPeer = "{server}" {{ {security}ConnectTo = "127.0.0.1"; Port = {port}; Tc
                 number, raw, _ = rest.split(" ")
                 answer = Message(bytes.fromhex(raw))
                 self.seen.append(answer.raw)
-                self._calls.pop(int(number)).set_result(answer)
+                # A fault of routing has failed the call already; then freeDiameter answers itself.
+                self._calls.pop(int(number), Future()).set_result(answer)
             case "failed":
                 number, _, reason = rest.partition(" ")
                 self._calls.pop(int(number)).set_exception(LabError(f"{self.host} got no answer: {reason}"))

@@ -170,15 +170,25 @@ class OtpPeer(Peer):
         """(host, application) that are served."""
         self.refusals: list[str] = []
         """Why connections were not made."""
+        self.dialled: tuple[Any, ...] = ()
+        """How it was connected."""
 
     def connect(
         self, port: int, address: str = "127.0.0.1", tls: Path | None = None, inband: bool = False, wait: bool = True
     ) -> OtpPeer:
         """Dial, and wait until every application is up. tls: directory of certificate.Authority.issue(host)."""
-        self.vm.tell("connect", self.host, _address(address), port, self._security(tls, inband, client=True))
+        self.dialled = (_address(address), port, self._security(tls, inband, client=True))
+        self.vm.tell("connect", self.host, *self.dialled)
         if wait:
             self.wait(lambda: {app for _, app in self.up} == set(self.applications), f"connected ({self.refusals})")
         return self
+
+    def connect_again(self) -> None:
+        """Dial at once where the connection is lost; OTP by itself would wait for its watchdog timer."""
+        self.wait(lambda: not self.up, "disconnected")
+        self.vm.tell("close", self.host)
+        self.vm.tell("connect", self.host, *self.dialled)
+        self.wait(lambda: {app for _, app in self.up} == set(self.applications), f"connected ({self.refusals})")
 
     def listen(self, port: int, address: str = "127.0.0.1", tls: Path | None = None, inband: bool = False) -> OtpPeer:
         self.vm.tell("listen", self.host, _address(address), port, self._security(tls, inband, client=False))
