@@ -186,7 +186,7 @@ class PolicyControl:
         service = session.service
         if service is None:
             return outcome
-        decision = self.decisions.of_session(session, at)
+        decision = self.decide(session, at)
         if placed or decision is not session.decision:
             self.store.affect(service)
         if not is_bearable(session, decision):
@@ -253,7 +253,7 @@ class PolicyControl:
         session = new_session(store, GX, request.nas, request.key, service, facts, at)
         session.framed_ip = request.framed_ip
         session.framed_prefix = request.framed_prefix
-        decision = self.decisions.of_session(session, at)
+        decision = self.decide(session, at)
         if not decision.grant:
             body = decision.body
             verdict = QUOTA_EXHAUSTED if body.reason == "quota_exhausted" else NOT_AUTHORISED
@@ -311,6 +311,15 @@ class PolicyControl:
             elif device.body.imei is not None and device.body.operator == service.subscriber.body.operator:
                 found.add(device.body.imei[:IMEI_DIGITS])
         return found
+
+    def decide(self, session: SessionRecord, at: float) -> DecisionRecord:
+        """What the session should run under."""
+        decision = self.decisions.of_session(session, at)
+        service = session.service
+        if service is not None and service.account is not None and self.decisions.holds_until(service) == NEVER:
+            # Its balance has turned with this look: only the next one knows until when it holds.
+            decision = self.decisions.of_session(session, at)
+        return decision
 
     # What a request tells
 

@@ -102,8 +102,8 @@ SESSION_GONE, NEVER_TAKEN = 503, 404
 """Error-Causes of the reconciler's own words."""
 UNREACHABLE: Final = frozenset({3002, 3003, 3004})
 """The request did not come to the client."""
-REFUSED_FOR_GOOD: Final = frozenset({3001, 3007, 3008, 3009, 5001, 5004, 5005, 5008, 5009, 5014, 5140, PCC_RULE_EVENT})
-"""The same request will not be taken later either."""
+REFUSED_FOR_GOOD: Final = frozenset({3001, 3007, 3008, 3009})
+"""With permanent failures (RFC 6733 §7.1.5): the same request will not be taken later either."""
 
 RESULTS = {
     UNKNOWN_SUBSCRIBER: 5030,
@@ -655,7 +655,7 @@ class Gx:
             error_cause = SESSION_GONE
         elif result in UNREACHABLE:
             word, error_cause = "timeout", 0
-        elif result in REFUSED_FOR_GOOD:
+        elif result in REFUSED_FOR_GOOD or 5000 <= result < 6000:
             error_cause = NEVER_TAKEN
         keys = (("Session-Id", session.key.decode("utf-8", "replace")),)
         return Reply(word, error_cause, 1, 0.0, at, keys, outgoing.shown, detail, command=outgoing.name, stays=stays)
