@@ -210,7 +210,9 @@ class Link(asyncio.Protocol):
     def _start_tls(self) -> None:
         context = self._diameter.context_for(self.node, self._peer)
         if context is None or isinstance(self._transport, SctpTransport):
-            self._tls_failed("nothing to verify its certificate with" if context is None else "TLS is not for SCTP")
+            # Later: what the machine told together with this is to be heard first.
+            detail = "nothing to verify its certificate with" if context is None else "TLS is not for SCTP"
+            self._diameter.loop.call_soon(self._tls_failed, detail)
             return
         server_side = self._peer is None
         self._tls = Tls(context, server_side)

@@ -97,6 +97,7 @@ class SctpTransport:
         self._unsent_octets += len(data)
         if not waited:
             self._send()
+        self._tell_room()
 
     def _send(self) -> None:
         while self._unsent:
@@ -114,6 +115,10 @@ class SctpTransport:
             if self._closing:
                 self._end(None)
                 return
+        self._tell_room()
+
+    def _tell_room(self) -> None:
+        """Whether what is unsent has become too much, or all of it is gone."""
         if self._paused_protocol:
             if not self._unsent:
                 self._paused_protocol = False

@@ -83,12 +83,12 @@ class Echo:
 
 def answer_to(message: Message, *more: bytes, result: int = 2001, host: str = HOST) -> bytes:
     """An answer that passes the grammars of Gx and Gy."""
-    pairs: list[tuple[str, Any]] = [("Session-Id", (message.get(263) or b"s").decode())]
-    pairs += [("Auth-Application-Id", message.application), ("Origin-Host", host), ("Origin-Realm", "example")]
-    pairs.append(("Result-Code", result))
+    pairs: list[tuple[str, Any]] = [("Auth-Application-Id", message.application)]
+    pairs += [("Origin-Host", host), ("Origin-Realm", "example"), ("Result-Code", result)]
     if message.command == 272:
         pairs += [("CC-Request-Type", 1), ("CC-Request-Number", 0)]
-    return diameter.answer(message, [*DICTIONARY.encode_all(pairs), *more])
+    session_id = diameter.avp(263, message.get(263) or b"s")
+    return diameter.answer(message, [session_id, *DICTIONARY.encode_all(pairs), *more])
 
 
 class Client:
