@@ -27,6 +27,10 @@ class PeerFamily(Struct, frozen=True):
     """Takes a refusal in Multiple-Services-Credit-Control; else it is told on the message's level."""
     failed_updates: bool = True
     """Takes a ULA without ULA-Flags and Subscription-Data."""
+    barring: bool = True
+    """Keeps off whom an IDR bars (Operator-Determined-Barring); else a denial is a CLR."""
+    deletions: bool = True
+    """Takes a DSR."""
     apns_max: int = 50
     """APN-Configurations that it has room for."""
 
@@ -43,6 +47,8 @@ FAMILIES: Final = {
         experimental_results=False,
         charging_results=False,
         failed_updates=False,
+        barring=False,
+        deletions=False,
         apns_max=16,
     ),
 }

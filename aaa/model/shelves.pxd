@@ -12,6 +12,7 @@ cdef class SimRecord:
     cdef public long long iccid_tail
     cdef public long long packed_imsi
     cdef public long long sqn
+    cdef public long long sqn_reserved
     cdef public str state
     cdef public bytes keys
     cdef public NumberRecord number

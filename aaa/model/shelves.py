@@ -41,7 +41,9 @@ class SimRecord:
     iccid_tail: int
     packed_imsi: int
     sqn: int
-    """Never falls but by a verified AUTS."""
+    """The last one given out, or one that is ahead of it; never falls but by a verified AUTS."""
+    sqn_reserved: int
+    """Up to which it may be given out without a row; see aaa/state/sequence.py."""
     amf: int
     state: SimState
     keys: bytes | None
@@ -58,6 +60,7 @@ class SimRecord:
         self.iccid_tail = int(iccid[-ICCID_TAIL:])
         self.packed_imsi = pack(imsi)
         self.sqn = 0
+        self.sqn_reserved = 0
         self.amf = 0x8000
         self.state = "stock"
         self.keys = None

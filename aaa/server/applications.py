@@ -11,8 +11,9 @@ from aaa.mapping.application import Application
 from aaa.mapping.gx import Gx
 from aaa.mapping.gy import Gy
 from aaa.mapping.peer_families import FAMILIES, PeerFamily
+from aaa.mapping.s6a import S6a
 from aaa.mapping.sy import Sy
-from aaa.model.mobile import GX, GY, SY
+from aaa.model.mobile import GX, GY, S6A, SY
 from aaa.model.records import NasRecord
 from aaa.server.diameter_peers import ANY_HOST
 from aaa.state.store import Store
@@ -42,7 +43,11 @@ class Settings:
 
     def family(self, nas: NasRecord) -> PeerFamily:
         """What a client understands."""
-        found = self.entry(nas.name, nas.realm)
+        return self.family_of(nas.name, nas.realm)
+
+    def family_of(self, origin_host: str, realm: str) -> PeerFamily:
+        """What a client understands; in lower case."""
+        found = self.entry(origin_host, realm)
         return FAMILIES["generic" if found is None else found.family]
 
 
@@ -53,8 +58,9 @@ class Applications:
         settings = Settings(config)
         self.gx = Gx(store, decisions, config.diameter, config.peer)
         self.gy = Gy(store, decisions, settings)
+        self.s6a = S6a(store, decisions, settings)
         self.sy = Sy(store, decisions, settings)
-        self.by_protocol: dict[int, Application] = {GX: self.gx, GY: self.gy, SY: self.sy}
+        self.by_protocol: dict[int, Application] = {GX: self.gx, GY: self.gy, S6A: self.s6a, SY: self.sy}
         self.by_number = {application.number: application for application in self.by_protocol.values()}
 
     def use(self, config: Config) -> None:
@@ -62,4 +68,5 @@ class Applications:
         settings = Settings(config)
         self.gx.use(config.diameter, config.peer)
         self.gy.use(settings)
+        self.s6a.use(settings)
         self.sy.use(settings)

@@ -15,7 +15,6 @@ from typing import Any, Final
 import msgspec
 
 from aaa.credential.identity import parse_mac
-from aaa.credential.milenage import derive_opc
 from aaa.credential.verifier import CredentialError
 from aaa.model.inventory import (
     SIM_TRANSITIONS,
@@ -32,6 +31,7 @@ from aaa.model.operations import Operation
 from aaa.model.records import ServiceRecord
 from aaa.model.shelves import DeviceRecord, Inventory, NumberRecord, SimRecord, pack
 from aaa.state.equipment import DEFAULT_OPERATOR, check_room, find_service, link, owner_of, read, refuse_op, refuse_step
+from aaa.state.mobile import bar_imsi
 from aaa.state.numbers import (
     apply_number,
     apply_range,
@@ -55,7 +55,9 @@ from aaa.state.operations import (
     value_of,
 )
 from aaa.state.schema import Row
+from aaa.state.sequence import jump_after_restore
 from aaa.state.store import Store
+from native.milenage import derive_opc
 
 NUMBER_OF_SIM: Final[dict[SimState, NumberState]] = {
     "stock": "assigned",
@@ -232,6 +234,8 @@ def move_sim(
     old_state, old_service, old_number = record.state, record.service, record.number
     if state == "retired" and old_state != "retired" and not is_new:
         store.inventory.sims_by_imsi.remove(0, record.packed_imsi)
+    if old_state == "activated" and (state != "activated" or service is not old_service):
+        bar_imsi(store, old_service, record.imsi, f"its SIM is {state}" if state != old_state else "its SIM has moved")
     record.state = state
     link(record, service)
     if number is not old_number:
@@ -282,6 +286,7 @@ def replace_sim(store: Store, operation: Operation, old: SimRecord | None, scope
     if replacement.reason:
         data["reason"] = replacement.reason
     store.inventory.sims_by_imsi.remove(0, old.packed_imsi)
+    bar_imsi(store, service, old.imsi, f"its SIM was replaced by {new.iccid}")
     old.state = "retired"
     link(old, None)
     keep_sim(store, old)
@@ -303,6 +308,7 @@ def drop_sim(store: Store, record: SimRecord, at: float) -> None:
         inventory.sims_by_imsi.remove(0, record.packed_imsi)
     inventory.sims.take(record.no, again=False)
     store.journal.append(Row.SIM_DELETE, (record.no,))
+    store.journal.append(Row.SIM_SQN_DELETE, (record.no,))
     # A place never comes back, though the last row is gone: what was sealed is bound to it.
     store.journal.append(Row.META, (LAST_SIM, str(len(inventory.sims.records) - 1)))
 
@@ -371,6 +377,7 @@ class StoredSim(msgspec.Struct, gc=False, omit_defaults=True):
     batch: str = ""
     amf: int = 0x8000
     sqn: int = 0
+    """As it was pushed: the row of its sequence numbers is newer, where there is one."""
 
 
 def keep_sim(store: Store, record: SimRecord) -> None:
@@ -511,11 +518,15 @@ def load_inventory(store: Store, db: sqlite3.Connection) -> None:
 def load_sims(store: Store, inventory: Inventory, db: sqlite3.Connection) -> None:
     decode = msgspec.json.Decoder(StoredSim).decode
     shelf = inventory.sims
-    for no, text, sealed in db.execute("SELECT no, body, sealed FROM sim ORDER BY no"):
+    jump_after_restore(db)
+    rows = db.execute("SELECT no, body, sealed, sqn FROM sim LEFT JOIN sim_sqn ON sim = no ORDER BY no")
+    for no, text, sealed, sqn in rows:
         body = decode(text)
         record = SimRecord(no, body.iccid, body.imsi, sys.intern(body.operator))
         record.revision, record.state = body.revision, body.state
-        record.batch, record.amf, record.sqn = sys.intern(body.batch), body.amf, body.sqn
+        record.batch, record.amf = sys.intern(body.batch), body.amf
+        record.sqn = body.sqn if sqn is None else sqn
+        record.sqn_reserved = 0 if sqn is None else sqn
         if sealed is not None:
             record.keys = store.sealer.unseal(sealed, seal_context(no))
         shelf.place(record, no)

@@ -1,0 +1,5 @@
+cpdef bytes derive_opc(bytes k, bytes op)
+cpdef tuple functions(bytes keys, bytes rand, object sqn, object amf)
+cpdef bytes eps_vector(bytes keys, bytes rand, object sqn, object amf, bytes plmn)
+cpdef bytes umts_vector(bytes keys, bytes rand, object sqn, object amf)
+cpdef object verify_auts(bytes keys, bytes rand, bytes auts)
