@@ -1,5 +1,8 @@
 """Exports for billing: one record for every session that has ended, and octets by service over a span of time.
 
+Several sessions may report one bearer, over Gy, Gx and RADIUS. Each has its record, with what was charged of it beside
+what it reported; sums are of what was charged, so that a bearer counts once.
+
 Theory of operation. A session's end is told by the event `session.stopped`, in order and durable, with the ids that
 hold even after the service is gone. So records are read from the events: their sequence number is the watermark, and
 whoever goes on from the last one misses nothing. A session that was closed here and then went on is told again with its
@@ -20,6 +23,7 @@ from litestar.response import Response, Stream
 from msgspec import Meta, Struct
 
 from aaa.limits import EVENTS_SCAN_COUNT, EXPORT_COUNT_MAX, EXPORT_SLICE_COUNT, HTTP_LIST_COUNT_MAX
+from aaa.model.mobile import S6A, SY
 from billing_hooks.endpoints import JSON, NDJSON, Context, Endpoint, read_moment, refuse
 from billing_hooks.feed import Seq, gone
 from billing_hooks.history import History
@@ -31,6 +35,8 @@ from billing_hooks.tokens import PUSHERS
 CSV: Final = "text/csv; charset=utf-8"
 Format = Literal["json", "ndjson", "csv"]
 STOPPED: Final = "session.stopped"
+BEARING: Final = "coalesce(json_extract(body, '$.protocol'), 'radius') NOT IN ('s6a', 'sy')"
+"""Of an event about a session: registrations and policy counters carry no traffic."""
 
 
 class Cdr(Struct):
@@ -46,6 +52,7 @@ class Cdr(Struct):
     nas: str
     user_name: str
     acct_session_id: str
+    """RADIUS: the NAS's own name of the session."""
     calling_station_id: str
     framed_ip: str
     started_at: str | None
@@ -56,6 +63,15 @@ class Cdr(Struct):
     total_octets: int
     terminate_cause: int
     """Acct-Terminate-Cause (RFC 2866 §5.10)."""
+    protocol: str
+    """radius, gx or gy: a bearer may have a record of each."""
+    diameter_session_id: str
+    """Gx and Gy: Session-Id."""
+    imsi: str
+    apn: str
+    charged_input_octets: int
+    """Of input_octets what was charged. Bill by this: the records of one bearer add up to what it used."""
+    charged_output_octets: int
 
 
 class CdrPage(Struct):
@@ -155,6 +171,12 @@ def cdr_of(row: tuple[Any, ...]) -> Cdr:
         output_octets=output_octets,
         total_octets=input_octets + output_octets,
         terminate_cause=data["terminate_cause"],
+        protocol=data.get("protocol", "radius"),
+        diameter_session_id=data.get("diameter_session_id", ""),
+        imsi=data.get("imsi", ""),
+        apn=data.get("apn", ""),
+        charged_input_octets=data.get("charged_input_octets", input_octets),
+        charged_output_octets=data.get("charged_output_octets", output_octets),
     )
 
 
@@ -167,7 +189,7 @@ class CdrReader:
         self._upto = context.outlets.feed.durable
         self._indexed = query.service is not None
         self.position = after
-        conditions, self._values = ["type = ?"], [STOPPED]
+        conditions, self._values = ["type = ?", BEARING], [STOPPED]
         filters = (("service", query.service), ("subscriber", query.subscriber), ("operator", context.actor.operator))
         for column, value in filters:
             if value is not None:
@@ -285,14 +307,19 @@ async def _usage_of(context: Context, since: float | None, until: float | None) 
 
     def work(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
         found: dict[int, tuple[int, int]] = {}
-        events = db.execute("SELECT body FROM event WHERE service = ? AND type = ? ORDER BY seq", (name, STOPPED))
+        events = db.execute(
+            f"SELECT body FROM event WHERE service = ? AND type = ? AND {BEARING} ORDER BY seq", (name, STOPPED)
+        )
         for (body,) in events:
             data = msgspec.json.decode(body)
             if begin <= data.get("ended_at", 0.0) < end:
-                found[int(data["session_id"])] = data["input_octets"], data["output_octets"]
+                found[int(data["session_id"])] = (
+                    data.get("charged_input_octets", data["input_octets"]),
+                    data.get("charged_output_octets", data["output_octets"]),
+                )
         rows = db.execute(
-            "SELECT id, input_octets, output_octets FROM session_history"
-            " WHERE service = ? AND ended_at >= ? AND ended_at < ?",
+            f"SELECT id, {CHARGED_INPUT}, {CHARGED_OUTPUT} FROM session_history"
+            f" WHERE service = ? AND ended_at >= ? AND ended_at < ? AND {CARRIES}",
             (now["no"], begin, end),
         )
         found.update((number, (received, sent)) for number, received, sent in rows)
@@ -322,20 +349,26 @@ def _sum(octets: Iterable[tuple[int, int]]) -> Sessions:
     return Sessions(received, sent, received + sent, len(pairs))
 
 
-USAGE: Final = """
+CHARGED_INPUT: Final = "input_octets - coalesce(json_extract(facts, '$.aside[0]'), 0)"
+CHARGED_OUTPUT: Final = "output_octets - coalesce(json_extract(facts, '$.aside[1]'), 0)"
+"""Of a row of session_history: what another session of the same bearer was charged for is not this one's."""
+CARRIES: Final = f"coalesce(json_extract(facts, '$.protocol'), 0) NOT IN ({S6A}, {SY})"
+"""BEARING of a row of session_history."""
+USAGE: Final = f"""
 WITH told AS (
- SELECT max(seq) AS seq FROM event WHERE seq >= :first AND type = 'session.stopped'
+ SELECT max(seq) AS seq FROM event WHERE seq >= :first AND type = 'session.stopped' AND {BEARING}
  GROUP BY json_extract(body, '$.session_id')
 ), ended AS (
  SELECT json_extract(v.body, '$.id') AS service, json_extract(o.body, '$.id') AS subscriber,
   iif(o.no IS NULL, NULL, coalesce(json_extract(o.body, '$.operator'), 'default')) AS operator,
   h.sessions, h.input_octets, h.output_octets
- FROM (SELECT service, count(*) AS sessions, sum(input_octets) AS input_octets, sum(output_octets) AS output_octets
-  FROM session_history WHERE ended_at >= :since AND ended_at < :until GROUP BY service) h
+ FROM (SELECT service, count(*) AS sessions, sum({CHARGED_INPUT}) AS input_octets, sum({CHARGED_OUTPUT}) AS output_octets
+  FROM session_history WHERE ended_at >= :since AND ended_at < :until AND {CARRIES} GROUP BY service) h
  LEFT JOIN service v ON v.no = h.service LEFT JOIN subscriber o ON o.no = v.subscriber
  UNION ALL
  SELECT nullif(e.service, ''), nullif(e.subscriber, ''), e.operator, 1,
-  json_extract(e.body, '$.input_octets'), json_extract(e.body, '$.output_octets')
+  coalesce(json_extract(e.body, '$.charged_input_octets'), json_extract(e.body, '$.input_octets')),
+  coalesce(json_extract(e.body, '$.charged_output_octets'), json_extract(e.body, '$.output_octets'))
  FROM told t JOIN event e ON e.seq = t.seq
  WHERE coalesce(json_extract(e.body, '$.ended_at'), e.at) >= :since
   AND coalesce(json_extract(e.body, '$.ended_at'), e.at) < :until

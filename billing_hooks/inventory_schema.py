@@ -118,6 +118,8 @@ class SimView(Struct):
     """The highest that was used in a challenge."""
     has_keys: bool
     """Whether it can authenticate: Ki and OPc were pushed."""
+    registration: schema.Registration | None
+    """null: it is not attached, as far as is known."""
 
 
 class SimPage(Struct):

@@ -204,6 +204,9 @@ class ServiceQuery(SubscriberQuery, frozen=True, forbid_unknown_fields=True):
     state: State | None = None
 
 
+Protocol = Literal["radius", "gx", "gy", "s6a", "sy"]
+
+
 class SessionQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
     """Parameters of the list of sessions."""
 
@@ -211,6 +214,10 @@ class SessionQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
     nas: str | None = None
     user: str | None = None
     address: str | None = None
+    protocol: Protocol | None = None
+    imsi: str | None = None
+    apn: str | None = None
+    """Without its operator identifier."""
     ended: bool | None = None
     """true: ended ones; false or absent: live ones."""
     divergent: bool | None = None
@@ -347,8 +354,34 @@ class SessionStatus(Struct):
     started_at: Moment | None = None
     framed_ip: str | None = None
     usage: Usage | None = None
+    """As it reports it."""
+    imsi: str | None = None
+    apn: str | None = None
+    charged: bool | None = None
+    """Whether what it reports is charged; null: it reports no usage, as S6a and Sy."""
+    charged_by: str | None = None
+    """The session of the same bearer that is charged in its place."""
+    charged_usage: Usage | None = None
+    """What of its usage was charged; absent: all of it."""
     enforcement: Receipt | None = None
     """What is being done about it."""
+
+
+class Registration(Struct, omit_defaults=True):
+    """Which MME serves a SIM, and where."""
+
+    session_id: str
+    mme: str
+    """Its Origin-Host."""
+    purged: bool = False
+    """The MME has forgotten the subscriber since."""
+    since: Moment | None = None
+    updated_at: Moment | None = None
+    plmn: str | None = None
+    """Serving network: MCC and MNC."""
+    location: str | None = None
+    rat: str | None = None
+    imei: str | None = None
 
 
 class SimStatus(Struct):
@@ -358,6 +391,8 @@ class SimStatus(Struct):
     imsi: str
     msisdn: str | None
     state: SimState
+    registration: Registration | None = None
+    """Which MME serves it; null: none."""
 
 
 class NumberStatus(Struct):
@@ -412,6 +447,30 @@ class SubscriberStatus(Struct):
     services: list[ServiceStatus]
 
 
+class FailedRule(Struct):
+    """A charging rule that the gateway does not have in force."""
+
+    name: str
+    code: int
+    """Rule-Failure-Code (TS 29.212 §5.3.38)."""
+
+
+class GrantView(Struct):
+    """Quota that a Gy client has."""
+
+    rating_group: int | None
+    """null: it asked without one."""
+    service_identifier: int | None
+    octets: int
+    granted_at: Moment | None
+    validity_s: int | None
+    final: bool
+    """Nothing comes after it."""
+    free: bool
+    """Its use is not charged."""
+    result_code: int
+
+
 class Session(Struct, omit_defaults=True):
     """A session, live or ended. Addresses and identities are as the NAS reported them."""
 
@@ -421,9 +480,42 @@ class Session(Struct, omit_defaults=True):
     state: str = ""
     service_id: str | None = None
     user_name: str | None = None
+    """Of a Diameter session the IMSI."""
     acct_session_id: str | None = None
+    """RADIUS: the NAS's own name of the session."""
+    diameter_session_id: str | None = None
+    """Gx, Gy and Sy: Session-Id."""
+    imsi: str | None = None
+    msisdn: str | None = None
+    apn: str | None = None
+    plmn: str | None = None
+    """Serving network: MCC and MNC."""
+    location: str | None = None
+    """ECGI:MCCMNC-hex of a cell, or TAI:MCCMNC-hex of a tracking area."""
+    rat: str | None = None
+    """RAT-Type, such as EUTRAN."""
+    imei: str | None = None
+    rules_installed: list[str] | None = None
+    """Gx: charging rules in force."""
+    rules_failed: list[FailedRule] | None = None
+    monitored_octets: int | None = None
+    """Gx: granted to usage monitoring; 0: it reports no usage."""
+    grants: list[GrantView] | None = None
+    """Gy: quota in force."""
+    mme: str | None = None
+    """S6a: Origin-Host of the MME."""
+    purged: bool | None = None
+    """S6a: the MME has forgotten the subscriber since."""
+    counters: dict[str, str] | None = None
+    """Sy: policy counters with their statuses as told."""
+    charged: bool | None = None
+    """Whether what it reports is charged; null: it reports no usage, as S6a and Sy."""
+    charged_by: str | None = None
+    """The session of the same bearer that is charged in its place."""
+    charged_usage: Usage | None = None
+    """What of its usage was charged; absent: all of it."""
     adopted: bool = False
-    """First seen in accounting: it was never authorised here."""
+    """First seen in the middle: it was never authorised here."""
     authorised_at: Moment | None = None
     started_at: Moment | None = None
     updated_at: Moment | None = None
@@ -615,5 +707,3 @@ def parse_moment(text: str) -> float:
     if moment.tzinfo is None:
         raise ValueError("a time needs a zone, as in 2026-05-01T12:00:00Z")
     return moment.timestamp()
-
-

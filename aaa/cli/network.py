@@ -6,14 +6,14 @@ from aaa.cli.door import Door, api_command, segment
 from aaa.cli.output import print_fields, print_json, print_table
 
 SESSION_COLUMNS = (
-    "id", "service_id", "user_name", "nas", "framed_ip", "delegated_prefix", "calling_station_id", "started_at",
-    "updated_at", "ended_at", "usage.total_octets",
+    "id", "protocol", "service_id", "user_name", "nas", "apn", "framed_ip", "delegated_prefix", "calling_station_id",
+    "started_at", "updated_at", "ended_at", "usage.total_octets", "charged",
 )  # fmt: skip
 DIVERGENT_COLUMNS = (
-    "id", "service_id", "nas", "diverged_at", "divergence", "confirmed.reason", "desired.reason", "enforcement.action",
-    "enforcement.attempts",
+    "id", "protocol", "service_id", "nas", "diverged_at", "divergence", "confirmed.reason", "desired.reason",
+    "enforcement.action", "enforcement.attempts",
 )  # fmt: skip
-NAS_COLUMNS = ("name", "family", "address", "identifier", "operator", "message_authenticator", "sessions")
+NAS_COLUMNS = ("name", "protocol", "family", "address", "identifier", "operator", "message_authenticator", "sessions")
 LEASE_COLUMNS = ("address", "service_id", "session_id", "nas", "mac", "from", "until")
 
 
@@ -60,16 +60,20 @@ def session_group() -> None:
 @click.option("--nas", help="Only through this NAS.")
 @click.option("--user", help="Only of this user name.")
 @click.option("--address", help="Only with this address.")
+@click.option("--protocol", type=click.Choice(["radius", "gx", "gy", "s6a", "sy"]), help="Only of this protocol.")
+@click.option("--imsi", help="Only of this IMSI.")
+@click.option("--apn", help="Only to this APN.")
 @click.option("--ended", is_flag=True, help="Ended sessions instead of live ones.")
 @click.option("--divergent", is_flag=True, help="Only those that do not run under what was decided, and why.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
 @api_command
 def session_list(
-    door: Door, service: str | None, nas: str | None, user: str | None, address: str | None, ended: bool,
-    divergent: bool, limit: int, as_json: bool,
+    door: Door, service: str | None, nas: str | None, user: str | None, address: str | None, protocol: str | None,
+    imsi: str | None, apn: str | None, ended: bool, divergent: bool, limit: int, as_json: bool,
 ) -> None:  # fmt: skip
     """List sessions."""
     query = {"service": service, "nas": nas, "user": user, "address": address}
+    query |= {"protocol": protocol, "imsi": imsi, "apn": apn}
     flags = {"ended": "true" if ended else None, "divergent": "true" if divergent else None}
     items = list(door.pages("/v1/sessions", limit, **query, **flags))
     if as_json:

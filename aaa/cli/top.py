@@ -74,6 +74,7 @@ def view(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         "drops_per_s": rates("drops"),
         "latency_ms": latency,
         "sessions": after["sessions"],
+        "sessions_by_protocol": after["sessions_by_protocol"],
         "services": after["services"],
         "rows_ahead": after["rows_ahead"],
         "enforcement": after["enforcement"],
@@ -115,8 +116,10 @@ def render(shown: dict[str, Any]) -> "Group":
     accepted = shown["access_per_s"].get("accept", 0.0)
     rejected = sum(rate for name, rate in shown["access_per_s"].items() if name != "accept")
     enforcement = shown["enforcement"]
+    kinds = {name: count for name, count in shown["sessions_by_protocol"].items() if count}
+    protocols = "" if kinds.keys() <= {"radius"} else f" ({', '.join(f'{kind} {kinds[kind]:,}' for kind in kinds)})"
     head = Text(
-        f"up {shown['uptime_s']:,.0f} s   sessions {shown['sessions']:,}   services {shown['services']:,}"
+        f"up {shown['uptime_s']:,.0f} s   sessions {shown['sessions']:,}{protocols}   services {shown['services']:,}"
         f"   rows ahead {shown['rows_ahead']:,}   policy {shown['policy'] or '-'}"
     )
     tables = [

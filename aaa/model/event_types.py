@@ -64,9 +64,14 @@ _ENFORCED: Final = (
 )
 _SESSION: Final = (
     _field("session_id", str, "number of the session"),
-    _field("nas", str, "name of the NAS"),
-    _maybe("user_name", str, "as the NAS reported it"),
-    _maybe("acct_session_id", str, "the NAS's own name of the session"),
+    _field("nas", str, "name of the NAS, or Origin-Host of the Diameter client"),
+    _field("protocol", str, "radius, gx, gy, s6a or sy"),
+    _maybe("user_name", str, "as the NAS reported it; of a Diameter session the IMSI"),
+    _maybe("acct_session_id", str, "of RADIUS: the NAS's own name of the session"),
+    _maybe("diameter_session_id", str, "of Gx, Gy and Sy: Session-Id"),
+    _maybe("imsi", str, "of a session on a mobile network"),
+    _maybe("apn", str, "of a session on a mobile network"),
+    _maybe("shadowed", bool, "another session of the same bearer is the one that is charged"),
     _maybe("framed_ip", str, "IPv4 address"),
     _maybe("calling_station_id", str, "as the NAS reported it"),
 )
@@ -183,6 +188,9 @@ _TYPES: Final = (
         _field("session_time_s", int, "how long it was"),
         _field("input_octets", int, "from the subscriber"),
         _field("output_octets", int, "to the subscriber"),
+        _maybe("charged_input_octets", int, "of them what was charged: bill by this, for several sessions may report"
+               " one bearer; absent of S6a and Sy, which carry no traffic"),
+        _maybe("charged_output_octets", int, "likewise"),
     )),
     EventType("policy.enforced", SERVICE, "The network has taken a change of a live session, or the session is over:"
         " the receipt is complete.", (*_ENFORCED, _field("took_s", float, "from the change to the answer"))),

@@ -18,6 +18,7 @@ import msgspec
 from aaa.errors import ConfigError
 from aaa.limits import ADMIN_SLICE_COUNT
 from aaa.model.events import Cause
+from aaa.model.mobile import PROTOCOLS
 from aaa.model.operations import Actor, Answer, Call
 from aaa.model.records import ENDED, NasRecord, ServiceRecord, SessionRecord
 from aaa.radius.clients import COUNTERS, format_address
@@ -182,8 +183,11 @@ class Admin:
 
     def _candidates(self, actor: Actor, args: dict[str, Any]) -> list[SessionRecord]:
         """Sessions that may match, by ascending id."""
-        if args.get("service") is not None and not args.get("ended"):
-            service = self._service(actor, args["service"])
+        sim = self._store.inventory.sim_of_imsi(args["imsi"]) if args.get("imsi") is not None else None
+        named = sim is not None and sim.service is not None and sim.state == "activated"
+        if (args.get("service") is not None or named) and not args.get("ended"):
+            owner = None if sim is None else sim.service
+            service = owner if args.get("service") is None else self._service(actor, args["service"])
             live = service.live if service is not None else None
             return sorted(live.sessions, key=lambda session: session.id) if live is not None else []
         if args.get("divergent"):
@@ -301,6 +305,11 @@ class Admin:
 
     def nas_list(self, actor: Actor, args: Any) -> Answer:
         items = [self._nas(client.name) for client in self._server.clients if actor.operator in (None, client.operator)]
+        items += [
+            diameter_client_view(nas)
+            for nas in self._store.nases.values()
+            if nas.diameter and actor.operator in (None, nas.operator)
+        ]
         return reply(200, {"items": items, "next": None})
 
     def _nas(self, name: str) -> dict[str, Any]:
@@ -308,6 +317,7 @@ class Admin:
         learned = [self._learned(nas) for nas in self._store.nases.values() if nas.client_name == name]
         return {
             "name": name,
+            "protocol": "radius",
             "address": list(client.config.address),
             "identifier": client.config.identifier,
             "family": client.family,
@@ -328,6 +338,9 @@ class Admin:
 
     def nas_show(self, actor: Actor, args: dict[str, Any]) -> Answer:
         client = self._server.clients.by_name.get(args["name"])
+        nas = self._store.nases.get(args["name"].lower())
+        if client is None and nas is not None and nas.diameter and actor.operator in (None, nas.operator):
+            return reply(200, diameter_client_view(nas))
         if client is None or actor.operator not in (None, client.operator):
             return missing("nas", args["name"])
         return reply(200, self._nas(client.name))
@@ -419,9 +432,32 @@ def matches(session: SessionRecord, wanted: dict[str, Any]) -> bool:
         return False
     if nas is not None and nas not in (session.nas.name, session.nas.client_name):
         return False
+    protocol, imsi, apn = (wanted.get(name) for name in ("protocol", "imsi", "apn"))
+    if protocol is not None and PROTOCOLS[session.protocol] != protocol:
+        return False
+    if imsi is not None and (session.mobile is None or session.mobile.imsi != imsi):
+        return False
+    if apn is not None and (session.mobile is None or session.mobile.apn != apn.lower()):
+        return False
     if user is not None and views.printable(session.user_name) != user:
         return False
     return address is None or any(views.address_text(getattr(session, name)) == address for name in ADDRESS_FACTS)
+
+
+def diameter_client_view(nas: NasRecord) -> dict[str, Any]:
+    """A PCEF, MME or PCRF by its Origin-Host, as one sees a NAS; its connection is a peer's, see admin_peers."""
+    view = views.nas_view(nas)
+    return {
+        "name": nas.name,
+        "protocol": "diameter",
+        "realm": nas.realm,
+        "address": [],
+        "identifier": None,
+        "family": nas.family,
+        "operator": nas.operator,
+        "sessions": nas.live_count,
+        "learned": [view],
+    }
 
 
 def lease_rows(session: SessionRecord, wanted: bytes | None) -> Iterator[dict[str, Any]]:

@@ -14,9 +14,10 @@ from aaa.engine.enforce import caused_by
 from aaa.limits import EVENTS_TAIL_COUNT, EVENTS_TAIL_WAIT_S, PAID_SERVICES_MAX
 from aaa.model.events import Cause, Event
 from aaa.model.operations import Actor, Answer, Operation
-from aaa.model.records import ACTIVE
+from aaa.model.records import ACTIVE, SessionRecord
 from aaa.server.answers import missing, reply
 from aaa.state.holds import holds_in_force
+from aaa.state.meters import METERS
 from aaa.state.rows import receipt_of
 from aaa.state.schema import Row
 
@@ -216,9 +217,9 @@ class FeedMethods:
             "input_octets": 0 if fresh else service.input_octets,
             "output_octets": 0 if fresh else service.output_octets,
             "running": [
-                {"id": session.id, "input_octets": session.input_octets, "output_octets": session.output_octets}
+                charged_octets(session)
                 for session in (() if live is None else live.sessions)
-                if session.state == ACTIVE
+                if session.state == ACTIVE and session.protocol in METERS
             ],
         }
         return reply(200, body)
@@ -234,6 +235,16 @@ class FeedMethods:
         return self._server.sync.when_durable(
             reply(200, {"seq": self._store.last_audit, "hash": self._store.audit_hash.hex()})
         )
+
+
+def charged_octets(session: SessionRecord) -> dict[str, int]:
+    """What a session has reported, without what another session of the bearer was charged for."""
+    aside_input, aside_output = session.aside or (0, 0)
+    return {
+        "id": session.id,
+        "input_octets": session.input_octets - aside_input,
+        "output_octets": session.output_octets - aside_output,
+    }
 
 
 def durable_events(store: Store, after: int, limit: int) -> tuple[list[Event], bool]:

@@ -11,12 +11,14 @@ import msgspec
 
 from aaa.limits import ADMIN_SLICE_COUNT
 from aaa.model.events import SERVER, Cause
+from aaa.model.mobile import S6A
 from aaa.model.operations import Actor, Answer
 from aaa.model.records import ServiceRecord
 from aaa.model.shelves import DeviceRecord, NumberRecord, RangeRecord, Shelf, SimRecord, pack
 from aaa.server import views
 from aaa.server.answers import missing, refused, reply
 from aaa.state import audit
+from aaa.state.mobile import sessions_of
 from aaa.state.numbers import number_body, reserve
 from aaa.state.operations import Refused
 
@@ -233,7 +235,14 @@ def sim_view(record: SimRecord) -> dict[str, Any]:
         "amf": f"{record.amf:04X}",
         "sqn": record.sqn,
         "has_keys": record.keys is not None,
+        "registration": registration_of(record),
     }
+
+
+def registration_of(record: SimRecord) -> dict[str, Any] | None:
+    """Which MME serves a SIM now; None: none does."""
+    found = sessions_of(record.service, S6A, record.imsi)
+    return views.registration_view(found[-1]) if found else None
 
 
 def number_view(record: NumberRecord) -> dict[str, Any]:
@@ -286,7 +295,7 @@ def equipment_view(service: ServiceRecord) -> dict[str, Any]:
     for record in service.equipment:
         if isinstance(record, SimRecord):
             view = sim_view(record)
-            sims.append({name: view[name] for name in ("iccid", "imsi", "msisdn", "state")})
+            sims.append({name: view[name] for name in ("iccid", "imsi", "msisdn", "state", "registration")})
         elif isinstance(record, NumberRecord):
             numbers.append({"msisdn": record.msisdn, "state": record.state})
         else:

@@ -15,6 +15,7 @@ from aaa.errors import ConfigError, Problem
 from aaa.limits import ADMIN_SLICE_COUNT, POLICY_PROBLEMS_SHOWN_MAX, STATS_NASES_COUNT, TRACERS_COUNT_MAX
 from aaa.model.access import Cause
 from aaa.model.accounting import AccountingOutcome
+from aaa.model.mobile import PROTOCOLS
 from aaa.model.operations import Actor, Answer, Operation
 from aaa.model.records import ServiceRecord
 from aaa.radius.clients import COUNTERS
@@ -35,6 +36,7 @@ AT_END = 32_503_680_000.0
 """Epoch seconds of the year 3000: calendars that look ahead from here stay within what a date can be."""
 NOTHING_OF_ALL: dict[str, Any] = {
     "services": 0,
+    "sessions_by_protocol": {},
     "rows_ahead": 0,
     "access": {},
     "accounting": {},
@@ -234,6 +236,7 @@ class See:
         enforcer = server.enforcer
         return {
             "services": len(store.services),
+            "sessions_by_protocol": dict(zip(PROTOCOLS, store.live_counts, strict=True)),
             "rows_ahead": store.journal.rows_ahead,
             "access": {("accept" if not cause else cause.name.lower()): causes[cause] for cause in Cause},
             "accounting": {outcome.name.lower(): outcomes[outcome] for outcome in AccountingOutcome},

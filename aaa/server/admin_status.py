@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from aaa.model.mobile import PROTOCOLS
 from aaa.model.operations import Actor, Answer
 from aaa.model.records import ACTIVE, ServiceRecord, SessionRecord
 from aaa.server import views
@@ -103,7 +104,7 @@ class Status:
         since = session.diverged_at or session.converged_at or session.started_at or session.authorised_at
         return {
             "id": str(session.id),
-            "protocol": "radius",
+            "protocol": PROTOCOLS[session.protocol],
             "nas": session.nas.name,
             "desired": views.desired_view(desired.body),
             "confirmed": None if confirmed is None else views.desired_view(confirmed.body),
@@ -113,6 +114,9 @@ class Status:
             "started_at": views.moment(session.started_at),
             "framed_ip": views.address_text(session.framed_ip),
             "usage": views.usage_view(session.input_octets, session.output_octets),
+            "imsi": None if session.mobile is None else session.mobile.imsi,
+            "apn": None if session.mobile is None else session.mobile.apn or None,
+            **views.charge_view(session),
             "enforcement": None if enforcement is None else views.receipt_view(enforcement, at),
         }
 

@@ -13,9 +13,12 @@ from aaa.credential.verifier import Scheme, Verifier
 from aaa.engine.facts import epoch
 from aaa.model.enforcement import Enforcement
 from aaa.model.entities import Hold
+from aaa.model.mobile import GX, GY, NO_GROUP, PROTOCOLS, RADIUS, S6A, SY, WHOLE_SESSION, Grant
 from aaa.model.records import ACTIVE, ENDED, PENDING, CredentialRecord, NasRecord, ServiceRecord, SessionRecord
+from aaa.model.shelves import SimRecord
 from aaa.radius.dynamic import ERROR_CAUSES
 from aaa.server.dynamic import Posture
+from aaa.state.meters import METERS, charged_session
 from policy.model import Decision
 from policy.quota import Bucket
 
@@ -25,6 +28,11 @@ LAST_MOMENT = 253_402_300_800.0
 FIRST_MOMENT = -62_135_596_800.0
 """The year 1: what is before has no date."""
 NUMBER_DIGITS_MAX = 19
+RATS = {
+    0: "WLAN", 1: "VIRTUAL", 1000: "UTRAN", 1001: "GERAN", 1002: "GAN", 1003: "HSPA_EVOLUTION", 1004: "EUTRAN",
+    1005: "EUTRAN-NB-IoT", 1006: "NR", 1007: "LTE-M", 2000: "CDMA2000_1X", 2001: "HRPD", 2002: "UMB", 2003: "EHRPD",
+}  # fmt: skip
+"""RAT-Type (TS 29.212 §5.3.31); others are shown as numbers."""
 SERVICE_MOMENTS = ("activated_at", "expires_at", "grace_until")
 
 
@@ -157,12 +165,11 @@ def session_view(session: SessionRecord) -> dict[str, Any]:
     """A session with everything that is known of it."""
     view: dict[str, Any] = {
         "id": str(session.id),
-        "protocol": "radius",
+        "protocol": PROTOCOLS[session.protocol],
         "state": STATES[session.state],
         "service_id": service_id_of(session),
         "nas": session.nas.name,
         "user_name": printable(session.user_name),
-        "acct_session_id": printable(session.key),
         "adopted": session.adopted,
         "authorised_at": moment(session.authorised_at),
         "started_at": moment(session.started_at),
@@ -179,11 +186,97 @@ def session_view(session: SessionRecord) -> dict[str, Any]:
         "nas_port_id": printable(session.nas_port_id),
         "circuit_id": printable(session.circuit_id),
         "remote_id": printable(session.remote_id),
+        **mobile_view(session),
+        **charge_view(session),
     }
+    if session.protocol == RADIUS:
+        view["acct_session_id"] = printable(session.key)
+    elif session.protocol != S6A:
+        view["diameter_session_id"] = printable(session.key)
     if session.state == ENDED:
         view["terminate_cause"] = session.terminate_cause
         view["ended_by_nas"] = session.ended_by_nas
     return view
+
+
+def mobile_view(session: SessionRecord) -> dict[str, Any]:
+    """What is known of a session on a mobile network."""
+    facts = session.mobile
+    if facts is None:
+        return {}
+    view: dict[str, Any] = {
+        "imsi": facts.imsi or None,
+        "msisdn": msisdn_of(session) or None,
+        "apn": facts.apn or None,
+        "plmn": facts.plmn or None,
+        "location": facts.location or None,
+        "rat": None if facts.rat < 0 else RATS.get(facts.rat, str(facts.rat)),
+        "imei": facts.imei or None,
+    }
+    if session.protocol == GX:
+        view["rules_installed"] = [name for name in facts.rules if name not in facts.failed]
+        view["rules_failed"] = [{"name": name, "code": code} for name, code in facts.failed.items()]
+        view["monitored_octets"] = facts.monitored
+    elif session.protocol == GY:
+        view["grants"] = [grant_view(group, grant) for group, grant in facts.grants.items()]
+    elif session.protocol == S6A:
+        view |= {"mme": session.nas.name, "purged": facts.purged}
+    elif session.protocol == SY:
+        view["counters"] = dict(facts.told)
+    return view
+
+
+def msisdn_of(session: SessionRecord) -> str:
+    """Of the SIM as the inventory has it; as the client told it where that has none."""
+    equipment = () if session.service is None else session.service.equipment
+    for record in equipment:
+        if isinstance(record, SimRecord) and record.number is not None and record.imsi == session.mobile.imsi:
+            return record.number.msisdn
+    told: str = session.mobile.msisdn
+    return told
+
+
+def grant_view(group: int, grant: Grant) -> dict[str, Any]:
+    """Quota that a Gy client has. group: its key in GyFacts.grants."""
+    return {
+        "rating_group": group if group >= 0 else None,
+        "service_identifier": WHOLE_SESSION - 1 - group if group < min(NO_GROUP, WHOLE_SESSION) else None,
+        "octets": grant.octets,
+        "granted_at": moment(grant.at),
+        "validity_s": grant.validity_s or None,
+        "final": grant.final,
+        "free": grant.free,
+        "result_code": grant.result,
+    }
+
+
+def charge_view(session: SessionRecord) -> dict[str, Any]:
+    """Whether what a session reports is charged, and, where another session of its bearer is, which one."""
+    if session.protocol not in METERS:
+        return {}
+    if session.state != ACTIVE:
+        view: dict[str, Any] = {"charged": not session.shadowed}
+    else:
+        charged = charged_session(session)
+        view = {"charged": charged is session}
+        if charged is not None and charged is not session:
+            view["charged_by"] = str(charged.id)
+    if session.aside is not None:
+        aside_input, aside_output = session.aside
+        view["charged_usage"] = usage_view(session.input_octets - aside_input, session.output_octets - aside_output)
+    return view
+
+
+def registration_view(session: SessionRecord) -> dict[str, Any]:
+    """Where a SIM is registered."""
+    facts = mobile_view(session)
+    names = ("mme", "purged", "plmn", "location", "rat", "imei")
+    return {
+        "session_id": str(session.id),
+        "since": moment(session.started_at),
+        "updated_at": moment(session.updated_at),
+        **{name: facts[name] for name in names},
+    }
 
 
 def usage_view(input_octets: int, output_octets: int) -> dict[str, int]:
@@ -213,6 +306,8 @@ def nas_view(nas: NasRecord) -> dict[str, Any]:
     return {
         "name": nas.name,
         "client": nas.client_name,
+        "protocol": "diameter" if nas.diameter else "radius",
+        "realm": nas.realm or None,
         "address": nas.address,
         "family": nas.family,
         "operator": nas.operator,

@@ -78,6 +78,19 @@ def meter_of(store: Store, session: SessionRecord) -> SessionRecord | None:
     return store.sessions.get(session.meter[0]) if session.shadowed and session.meter is not None else None
 
 
+def charged_session(session: SessionRecord) -> SessionRecord | None:
+    """The live session that is charged for the bearer of a live one, which may be that itself; None: none is."""
+    if not session.shadowed and session.protocol in METERS and reports(session):
+        return session
+    service = session.service
+    live = None if service is None else service.live
+    for other in () if live is None or session.protocol not in METERS else live.sessions:
+        if other.protocol in METERS and other.state == ACTIVE and not other.shadowed and reports(other):
+            if other is not session and is_same(session, other):
+                return other
+    return None
+
+
 def give_way(store: Store, session: SessionRecord, meter: SessionRecord, learned: bool) -> None:
     """Another session of the bearer is charged from now on. learned: it has been before, without our knowing."""
     paid_input, paid_output = meter.credit or (0, 0)

@@ -10,6 +10,7 @@ from aaa.cli.top import quantile, render, view
 def sample(at: float, count: int, **more: Any) -> dict[str, Any]:
     return {
         "at": at, "uptime_s": at, "sessions": 7, "services": 9, "rows_ahead": 0, "policy": "p",
+        "sessions_by_protocol": {"radius": 3, "gx": 4, "sy": 0},
         "access": {"accept": count, "wrong_password": count // 2, "denied": 0}, "accounting": {"started": count},
         "drops": {}, "latency": {"auth": [0, 0, count, 0], "coa": [0, 0, 0, 0]},
         "enforcement": {"open": {"sent": 1}, "results": {"ack": count}, "divergent": 1, "in_flight": 1, "waiting": 0},
@@ -46,5 +47,6 @@ def test_a_view_is_rendered_with_everything_in_it() -> None:
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - closed with the process
     console.print(render(view(sample(100.0, 10), sample(102.0, 30, drops={"too_late": 3}))))
     text = console.export_text()
-    for word in ("sessions 7", "wrong_password", "too_late", "divergent", "busy", "0.004 / 0.004", "- / -"):
+    head = "sessions 7 (radius 3, gx 4)"
+    for word in (head, "wrong_password", "too_late", "divergent", "busy", "0.004 / 0.004", "- / -"):
         assert word in text, text
