@@ -799,6 +799,8 @@ class Peer:
     def _note_usual(self, connection: Connection, message: Message) -> None:
         """What was found out about this request holds for the next of its command, while the peer is open."""
         capabilities = self.capabilities
+        if self._node.local.relay:
+            return
         if self.state in OPEN and capabilities is not None and message.application in capabilities.applications:
             self._usual = self._node.local.grammars[message.application, message.command, True]
             self._usual_application = message.application
@@ -816,15 +818,18 @@ class Peer:
                 return Refusal(ResultCode.UNABLE_TO_COMPLY, "capabilities are exchanged already")
             if not self._node.knows(message):
                 return Refusal(ResultCode.COMMAND_UNSUPPORTED)
-        elif capabilities is None or message.application not in capabilities.applications:
-            if not local.relay:
-                return Refusal(ResultCode.APPLICATION_UNSUPPORTED)
+        elif local.relay:
+            # Who relays does not judge what it passes on; what is for itself is checked when that is known.
             if message.fault:
                 return Refusal(ResultCode.INVALID_AVP_LENGTH, "", message.failed())
+        elif capabilities is None or message.application not in capabilities.applications:
+            return Refusal(ResultCode.APPLICATION_UNSUPPORTED)
         elif not self._node.knows(message):
             return Refusal(ResultCode.COMMAND_UNSUPPORTED)
         if self.state is State.CLOSING or len(connection.waiting) >= self.remote.requests_max:
             return Refusal(ResultCode.TOO_BUSY)
+        if local.relay and message.application != codes.BASE:
+            return None
         fault = self._node.check(message)
         return None if fault is None else Refusal(fault[0], "", fault[1])
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """To be answered by peer.send_answer(). Its grammar was checked, unless it is to be relayed."""
+    """To be answered by peer.send_answer(). Its grammar was checked, unless this node relays."""
 
     def __init__(self, peer: Peer, connection: Connection, message: Message) -> None:
         self.peer = peer

@@ -281,6 +281,10 @@ class DiameterAgent:
             verdict = self._route(seen, request, now)
             if verdict is not None:
                 return verdict
+        if node.local.relay:
+            refusal = self._judge(node, seen.peer, message)
+            if refusal is not None:
+                return self._answer(seen, request, refusal)
         if self.overload.is_on and self.overload.refuses(message):
             return self._answer(seen, request, Refusal(ResultCode.TOO_BUSY))
         if message.command != CREDIT_CONTROL or message.get_unsigned32(codes.CC_REQUEST_TYPE) == EVENT_REQUEST:
@@ -291,6 +295,17 @@ class DiameterAgent:
                 seen.traffic.note_answers((request,), (octets,), 0)
                 return octets
         return None
+
+    @staticmethod
+    def _judge(node: Node, peer: Peer, message: Message) -> Refusal | None:
+        """What the machine of a node that relays has left to whoever knows for whom a request is."""
+        capabilities = peer.capabilities
+        if capabilities is None or message.application not in capabilities.applications:
+            return Refusal(ResultCode.APPLICATION_UNSUPPORTED)
+        if not node.knows(message):
+            return Refusal(ResultCode.COMMAND_UNSUPPORTED)
+        fault = node.check(message)
+        return None if fault is None else Refusal(fault[0], "", fault[1])
 
     def _stop(self, seen: Observed, request: Request, stopped: Stopped) -> bytes:
         message = request.message

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aaa.diameter.watchdog import WatchdogState
 from aaa.engine.enforce import SECONDS_BUCKETS
 from aaa.limits import METRICS_SLICE_SAMPLES
 from aaa.model.access import Cause
@@ -122,7 +123,7 @@ SECRET_SOURCES = gauge(
     "secret",
 )
 
-PEER_UP = gauge("aaa_diameter_peer_up", "1 while a Diameter peer is open and trusted; of a template, how many.", "peer")
+PEER_UP = gauge("aaa_diameter_peer_up", "1 while a Diameter peer is open and answers; of a template, how many.", "peer")
 DIAMETER_REQUESTS = counter(
     "aaa_diameter_requests",
     "Diameter requests of each peer, or sent to it, by class of Result-Code.",
@@ -360,7 +361,8 @@ class Metrics:
         shared: set[str] = set()
         for count, seen in enumerate(self._server.diameter.agent.all_observed(), 1):
             label, peer = seen.label, seen.peer
-            sums.up[label] = sums.up.get(label, 0) + peer.is_usable
+            up = peer.is_open and peer.watchdog.state is not WatchdogState.SUSPECT
+            sums.up[label] = sums.up.get(label, 0) + up
             connection = peer.connection
             waiting = 0 if connection is None else len(connection.waiting)
             before = sums.in_flight.get(label, (0, 0))

@@ -548,3 +548,36 @@ def test_peers_of_a_template_are_counted_together_after_they_have_gone(tmp_path)
             assert agent.former["*.example"].received[S6A, AIR].requests == 2
 
     run(converse())
+
+
+@pytest.mark.parametrize(("more", "result"), [({"Auth_Session_State": None}, 5005), ({"Event_Timestamp": 0}, 2001)])
+def test_a_relay_judges_what_is_for_itself_only(tmp_path, more, result):
+    async def converse() -> None:
+        async with site(tmp_path, RELAYING) as one:
+            Served(one, S6A)
+            client, dra1 = await one.opened(), await upstream(one, "dra1")
+            client.send(air(Destination_Realm="abroad", hop_by_hop=1, **more))
+            assert (await dra1.read()).command == AIR
+            assert result_of(await client.request(air(identifier=6, hop_by_hop=2, **more))) == result
+
+    run(converse())
+
+
+def test_an_unknown_avp_with_m_is_relayed_and_refused_here(tmp_path):
+    async def converse() -> None:
+        async with site(tmp_path, RELAYING) as one:
+            client, dra1 = await one.opened(), await upstream(one, "dra1")
+            odd = diameter.avp(65_000, b"?", 0, True)
+            away = Message.parse(air(Destination_Realm="abroad"))
+            client.send(diameter.message(REQUEST, AIR, S6A, 1, 2, [away.raw[20:], odd]))
+            assert (await dra1.read()).has(65_000)
+            ours = Message.parse(air())
+            refused = await client.request(diameter.message(REQUEST, AIR, S6A, 2, 3, [ours.raw[20:], odd]))
+            assert result_of(refused) == 5001
+            broken = bytearray(diameter.message(REQUEST, AIR, S6A, 3, 4, [away.raw[20:], odd]))
+            broken[-7:-4] = (0xFFFF).to_bytes(3, "big")
+            assert result_of(await client.request(bytes(broken))) == 5014
+            unknown = diameter.message(REQUEST, 8_000_001, S6A, 4, 5, [ours.raw[20:]])
+            assert result_of(await client.request(unknown)) == 3001
+
+    run(converse())
