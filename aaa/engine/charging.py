@@ -133,7 +133,6 @@ class Charging:
             # Later ones were faster, and their answers count: this one's use is charged, and that is all.
             facts.missing.remove(number)
             self.count(session, units, at)
-            self.store.touch_session(session, WHOLE)
             return facts.result
         if number > facts.number + 1 and facts.number >= 0:
             facts.missing.extend(range(max(facts.number + 1, number - GY_MISSING_MAX), number))
@@ -161,10 +160,12 @@ class Charging:
             self.allot(session, decision, units, at)
         if session.decision is not decision and tells_all(facts):
             session.decision = session.desired = decision
+            store.touch_session(session, WHOLE)
+        else:
+            store.touch_session(session, COUNTERS)
         if single and is_refused(facts):
             facts.result = facts.grants[facts.answered[0]].result
             self.end(session, CAUSE_REFUSED, False, at)
-        store.touch_session(session, WHOLE)
         return facts.result
 
     def end(self, session: SessionRecord, cause: int, by_client: bool, at: float) -> None:

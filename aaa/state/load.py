@@ -32,7 +32,14 @@ from aaa.state import ledger
 from aaa.state.inventory import load_inventory
 from aaa.state.mobile import sessions_at_client
 from aaa.state.reservations import restore
-from aaa.state.rows import ACCOUNT_DECODER, CREDENTIALS_DECODER, ENFORCEMENT_DECODER, StoredAccount, restore_facts
+from aaa.state.rows import (
+    ACCOUNT_DECODER,
+    CREDENTIALS_DECODER,
+    ENFORCEMENT_DECODER,
+    StoredAccount,
+    restore_facts,
+    restore_progress,
+)
 from aaa.state.store import Store, static_addresses
 from policy.model import Decision, Plan
 from policy.quota import Bucket
@@ -283,7 +290,7 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         nas.diameter, nas.realm = "realm" in facts, facts.get("realm", "")
     columns = (
         "id, service, nas, key, user_name, facts, state, started_at, updated_at, heard_at, ended_at, terminate_cause,"
-        " ended_by_nas, session_time_s, input_octets, output_octets, raw_input, raw_output"
+        " ended_by_nas, session_time_s, input_octets, output_octets, raw_input, raw_output, progress"
     )
     for row in db.execute(f"SELECT {columns} FROM session ORDER BY id"):
         nas = nases[row[2]]
@@ -297,6 +304,8 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         session.terminate_cause, session.ended_by_nas = row[11], bool(row[12])
         session.session_time_s, session.input_octets, session.output_octets = row[13:16]
         session.raw_input, session.raw_output = row[16:18]
+        if row[18] is not None:
+            restore_progress(session, row[18])
         store.index_session(session)
         store.link_key(session)
         if session.protocol == GY and session.state == ACTIVE:

@@ -16,12 +16,19 @@ import msgspec
 from aaa.limits import RECENT_KEYS_MAX, RECENT_SLICE_COUNT
 from aaa.state.schema import STATEMENTS, Row
 
-DEFERRED = {int(Row.USAGE): 0, int(Row.ACCOUNT): 0, int(Row.SESSION): 0, int(Row.SESSION_COUNTERS): -1}
+DEFERRED = {
+    int(Row.USAGE): 0,
+    int(Row.ACCOUNT): 0,
+    int(Row.SESSION): 0,
+    int(Row.SESSION_COUNTERS): -1,
+    int(Row.SESSION_PROGRESS): -1,
+}
 """Kinds that are logged first, with the position of the key in their rows. Applied in this order."""
-SESSION, COUNTERS = int(Row.SESSION), int(Row.SESSION_COUNTERS)
+SESSION, COUNTERS, PROGRESS = int(Row.SESSION), int(Row.SESSION_COUNTERS), int(Row.SESSION_PROGRESS)
+SESSIONS = (SESSION, COUNTERS, PROGRESS)
 USAGE, ACCOUNT = int(Row.USAGE), int(Row.ACCOUNT)
 SUPERSEDED = {
-    int(Row.SESSION_FORGET): (SESSION, COUNTERS),
+    int(Row.SESSION_FORGET): SESSIONS,
     int(Row.USAGE_DELETE): (USAGE,),
     int(Row.ACCOUNT_DELETE): (ACCOUNT,),
 }
@@ -68,6 +75,7 @@ class Recent:
             if kind == SESSION:
                 for row in rows:
                     self.rows[COUNTERS].pop(row[0], None)
+                    self.rows[PROGRESS].pop(row[0], None)
         else:
             for void in SUPERSEDED[kind]:
                 for row in rows:
@@ -108,10 +116,10 @@ class Recent:
 
     def begin_fold(self) -> None:
         """Fold what is known now; rows that come meanwhile stay for the next fold, or go along."""
-        # A session's row and its counters, which update it, belong into one slice: sorted by key first.
-        sessions = sorted({*self.rows[SESSION], *self.rows[COUNTERS]}, reverse=True)
+        # A session's row and what updates it belong into one slice: sorted by key first.
+        sessions = sorted({key for kind in SESSIONS for key in self.rows[kind]}, reverse=True)
         self._work = [(kind, key) for kind in (ACCOUNT, USAGE) for key in sorted(self.rows[kind], reverse=True)]
-        self._work += [(kind, key) for key in sessions for kind in (COUNTERS, SESSION)]
+        self._work += [(kind, key) for key in sessions for kind in reversed(SESSIONS)]
         self._cut = self.seq
 
     @property

@@ -9,7 +9,7 @@ import msgspec
 from aaa.credential.verifier import Verifier
 from aaa.model.enforcement import Action, Enforcement, Reply
 from aaa.model.events import SERVER, Cause
-from aaa.model.mobile import FACTS
+from aaa.model.mobile import FACTS, Grant, GyFacts
 from aaa.model.records import ENDED, NEVER, Account, ServiceRecord, SessionRecord
 from aaa.state.seal import Sealer
 
@@ -134,6 +134,43 @@ def restore_facts(session: SessionRecord, text: str | bytes) -> tuple[int, int]:
     session.held_since = held or None
     decision: int = facts.get("decision", 0)
     return decision, facts.get("desired", decision)
+
+
+class Progress(msgspec.Struct, gc=False, array_like=True):
+    """What every request of a Gy session changes of its facts; see GyFacts."""
+
+    number: int
+    kind: int
+    result: int
+    answered: list[int]
+    grants: dict[int, Grant]
+    missing: list[int] = []
+
+
+PROGRESS_DECODER = msgspec.json.Decoder(Progress)
+
+
+def progress_row(session: SessionRecord) -> tuple[Any, ...]:
+    """The row of a Gy session of which nothing else has changed."""
+    facts: GyFacts = session.mobile
+    progress = Progress(facts.number, facts.kind, facts.result, facts.answered, facts.grants, facts.missing)
+    return (
+        session.updated_at,
+        session.heard_at,
+        session.session_time_s,
+        session.input_octets,
+        session.output_octets,
+        msgspec.json.encode(progress).decode(),
+        session.id,
+    )
+
+
+def restore_progress(session: SessionRecord, text: str) -> None:
+    """The inverse, after restore_facts()."""
+    progress = PROGRESS_DECODER.decode(text)
+    facts: GyFacts = session.mobile
+    for name in Progress.__struct_fields__:
+        setattr(facts, name, getattr(progress, name))
 
 
 class StoredAccount(msgspec.Struct, frozen=True, gc=False, array_like=True):

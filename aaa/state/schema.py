@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import suppress
 from enum import IntEnum
 
-VERSION = 5
+VERSION = 6
 """Of the schema; kept in PRAGMA user_version."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -88,6 +88,8 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     ),
     # Up to which SQN of a SIM challenges may have been given out; where there is none, its body's holds.
     5: ("CREATE TABLE sim_sqn (sim INTEGER PRIMARY KEY, sqn INTEGER NOT NULL)",),
+    # What every request of a Gy session changes of its facts, as JSON; NULL: they say it themselves.
+    6: ("ALTER TABLE session ADD COLUMN progress TEXT",),
 }
 """Statements that lead from one version to the next, by the version they reach."""
 
@@ -140,6 +142,7 @@ class Row(IntEnum):
     TAG_DELETE = 41
     SIM_SQN = 42
     SIM_SQN_DELETE = 43
+    SESSION_PROGRESS = 44
 
 
 class History(IntEnum):
@@ -185,9 +188,12 @@ STATEMENTS: dict[Row, str] = {
     Row.TOMBSTONE: "INSERT OR REPLACE INTO tombstone VALUES (?, ?, ?)",
     Row.TOMBSTONE_DELETE: "DELETE FROM tombstone WHERE kind = ? AND id = ?",
     Row.NAS: "INSERT OR REPLACE INTO nas VALUES (?, ?)",
-    Row.SESSION: "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    # A whole row ends the progress beside it.
+    Row.SESSION: "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
     Row.SESSION_COUNTERS: "UPDATE session SET updated_at = ?, heard_at = ?, session_time_s = ?, input_octets = ?,"
     " output_octets = ?, raw_input = ?, raw_output = ? WHERE id = ?",
+    Row.SESSION_PROGRESS: "UPDATE session SET updated_at = ?, heard_at = ?, session_time_s = ?, input_octets = ?,"
+    " output_octets = ?, progress = ? WHERE id = ?",
     Row.SESSION_FORGET: "DELETE FROM session WHERE id = ?",
     Row.LEASE: "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?)",
     Row.LEASE_DELETE: "DELETE FROM lease WHERE pool = ? AND address = ?",

@@ -19,7 +19,7 @@ from aaa.limits import EVENTS_KEPT_MAX, GROUP_ROWS_AIM
 from aaa.model.enforcement import OPEN, Enforcement
 from aaa.model.entities import Service
 from aaa.model.events import SERVER, Cause, Event, Timer
-from aaa.model.mobile import PROTOCOLS
+from aaa.model.mobile import GY, PROTOCOLS
 from aaa.model.records import (
     ENDED,
     NO_LIMIT,
@@ -37,7 +37,7 @@ from aaa.model.records import (
 )
 from aaa.model.shelves import Inventory
 from aaa.state.journal import Journal
-from aaa.state.rows import account_row, enforcement_row, session_row
+from aaa.state.rows import account_row, enforcement_row, progress_row, session_row
 from aaa.state.schema import Row
 from aaa.state.seal import Sealer
 from policy.rules import Policy
@@ -211,7 +211,9 @@ class Store:
         if self.dirty_accounts:
             self._collect_accounts(journal)
         for session in self.dirty_sessions:
-            if session.dirty == COUNTERS:
+            if session.dirty == COUNTERS and session.protocol == GY:
+                append(Row.SESSION_PROGRESS, progress_row(session))
+            elif session.dirty == COUNTERS:
                 append(
                     Row.SESSION_COUNTERS,
                     (

@@ -19,7 +19,7 @@ import msgspec
 
 from aaa.limits import RETENTION_SLICE_COUNT, WRITER_COMMIT_RETRIES_MAX
 from aaa.state import schema
-from aaa.state.recent import COUNTERS, DEFERRED, LOGGED, SESSION, SUPERSEDED, Recent
+from aaa.state.recent import DEFERRED, LOGGED, SESSIONS, SUPERSEDED, Recent
 
 STATEMENTS = {int(row): statement for row, statement in schema.STATEMENTS.items()}
 FOLD_INTERVAL_S = 60.0
@@ -110,7 +110,7 @@ class Writer:
             self.recent.note(kind, rows)
         elif kind == schema.Row.SESSION_FORGET:
             ids = [row[0] for row in rows]
-            self.recent.write_keys(self.db, (SESSION, COUNTERS), ids)
+            self.recent.write_keys(self.db, SESSIONS, ids)
             move_to_history(self.db, ids)
         elif kind == schema.Row.PRUNE:
             for what, before in rows:
