@@ -11,14 +11,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from aaa.cli.commands import cli
 from aaa.config import Config, load
 from aaa.config.schema import Sections
 from aaa.config.template import initialise, template, write_private
 from aaa.errors import ConfigError
 from aaa.model.entities import Service, Subscriber
 from aaa.model.inventory import Sim
+from aaa.server.diameter_peers import locals_of, routes_of
+from aaa.server.prepare import prepare
 from policy.model import Plan
+from tests.lab.certificate import Authority
 
 CONF = Path(__file__).parents[2] / "conf"
 KINDS: dict[str, Any] = {"plan": Plan, "subscriber": Subscriber, "service": Service, "sim": Sim}
@@ -48,6 +53,33 @@ def test_the_sample_is_what_the_product_promises(sample: Config, tmp_path: Path)
     assert "mac" in nas.identity
     assert [token.role for token in sample.token] == ["admin"]
     assert sample.pool == ()
+
+
+def test_the_sample_is_a_diameter_server_for_this_machine_only(sample: Config) -> None:
+    diameter = sample.diameter
+    assert (diameter.listen, diameter.port, diameter.tls_port) == (("127.0.0.1",), 3868, 0)
+    assert (diameter.origin_host, diameter.origin_realm) == ("aaa.localdomain", "localdomain")
+    assert diameter.applications == ("gx", "gy", "s6a", "sy")
+    (peer,) = sample.peer
+    assert (peer.origin_host, peer.origin_realm, peer.address) == ("*", "localdomain", ("127.0.0.0/8",))
+
+
+@pytest.mark.parametrize("name", ["open5gs", "srsran", "freediameter"])
+def test_the_diameter_examples_pass_the_check(name: str, tmp_path: Path) -> None:
+    shutil.copy(CONF / f"diameter-{name}.toml", tmp_path / "aaa.toml")
+    write_private(tmp_path / "store.key", "11" * 32)
+    write_private(tmp_path / "admin.token", "a-token-of-enough-length")
+    if name == "freediameter":
+        own = Authority(tmp_path / "authority").issue("aaa.isp.example")
+        for there, here in (("cert", "aaa.pem"), ("key", "aaa.key"), ("ca", "ca.pem"), ("ca", "host-operator-ca.pem")):
+            shutil.copy(own / f"{there}.pem", tmp_path / here)
+    result = CliRunner().invoke(cli, ["check", "-c", str(tmp_path / "aaa.toml")])
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    prepared = prepare(tmp_path / "aaa.toml")
+    assert prepared.config.peer
+    for local in locals_of(prepared.config, prepared.diameter.dictionary, 0):
+        assert routes_of(prepared.config, local, prepared.diameter.dictionary)
 
 
 def operations() -> dict[tuple[str, str], Any]:
