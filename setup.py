@@ -27,8 +27,10 @@ COMPILED = [
     "aaa/engine/decisions.py",
     "aaa/engine/authorize.py",
     "aaa/engine/account.py",
+    "aaa/engine/charging.py",
     "aaa/mapping/access.py",
     "aaa/mapping/accounting.py",
+    "aaa/mapping/gy.py",
     "aaa/server/listener.py",
 ]
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from aaa.config import Diameter as DiameterSettings
 from aaa.diameter import codes
-from aaa.diameter.events import Request
+from aaa.diameter.request import Request
 from aaa.engine.charging import (
     CREDIT_LIMIT_REACHED,
     EVENT,
