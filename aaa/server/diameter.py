@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -209,14 +209,26 @@ class Diameter:
         self.loop = asyncio.get_running_loop()
         settings = self.config.diameter
         ways: list[diameter_config.Diameter | diameter_config.Identity] = [settings, *settings.identity]
-        bound = []
+        bound: list[tuple[str, str, int]] = []
         for node, way in zip(self.nodes, ways, strict=False):
-            for address in way.listen or settings.listen:
-                if way.port or way is settings:
-                    bound.append(await self._listen(node, "tcp", address, way.port))
-                    bound += await self._listen_sctp(node, address, bound[-1][2])
-                if way.tls_port:
-                    bound.append(await self._listen(node, "tls", address, way.tls_port))
+            listen = way.listen or settings.listen
+            found = len(bound)
+            for address in listen:
+                try:
+                    if way.port or way is settings:
+                        bound.append(await self._listen(node, "tcp", address, way.port))
+                        bound += await self._listen_sctp(node, address, bound[-1][2])
+                    if way.tls_port:
+                        bound.append(await self._listen(node, "tls", address, way.tls_port))
+                except OSError as error:
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        raise
+                    message = f"this machine has no address {address}; not listening there"
+                    self.log.warning("server.no_address", message)
+            if (way.port or way.tls_port or way is settings) and listen and len(bound) == found:
+                raise OSError(
+                    errno.EADDRNOTAVAIL, f"none of diameter.listen {list(listen)} is an address of this machine"
+                )
         now = self.now()
         for node in self.nodes:
             for peer in list(node.peers.values()):
@@ -228,8 +240,9 @@ class Diameter:
 
     async def _listen(self, node: Node, kind: str, address: str, port: int) -> tuple[str, str, int]:
         ip = ip_address(address)
-        sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        sock = None
         try:
+            sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if ip.version == 6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -239,7 +252,8 @@ class Diameter:
             make = partial(Link, self, node, secure=kind == "tls")
             self._listeners.append(await self.loop.create_server(make, sock=sock))
         except OSError as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise OSError(error.errno, f"cannot listen on {address} port {port}: {error.strerror}") from None
         return kind, address, port
 
@@ -454,9 +468,9 @@ class Diameter:
     def _note(self, node: Node, event: Event) -> None:
         match event:
             case Answer(context=context):
-                context.answered(event)  # type: ignore[attr-defined]
+                self._conclude(context.answered, event)  # type: ignore[attr-defined]
             case Unanswered(context=context):
-                context.unanswered(event)  # type: ignore[attr-defined]
+                self._conclude(context.unanswered, event)  # type: ignore[attr-defined]
             case Request():
                 self._serve(node, [event])
             case Connect(peer=peer):
@@ -493,6 +507,13 @@ class Diameter:
                 self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
                 if self.on_restarted is not None:
                     self.on_restarted(peer)
+
+    def _conclude(self, told: Callable[[Any], None], event: Answer | Unanswered) -> None:
+        """Tell whoever waits; a defect there costs the others of this read nothing."""
+        try:
+            told(event)
+        except Exception as error:
+            self.log.exception("diameter.reply_failed", error, peer=event.peer.remote.origin_host)
 
     def _closed(self, node: Node, peer: Peer, reason: Reason, detail: str) -> None:
         dial = self._dials.pop(peer, None)
@@ -531,7 +552,10 @@ class Diameter:
                     [found, *_] = await self.loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
                     await sctp.connect(str(found[4][0]), int(port), link)
                 else:
-                    await self.loop.create_connection(lambda: link, host, int(port))
+                    source = source_of(node, host)
+                    await self.loop.create_connection(
+                        lambda: link, host, int(port), local_addr=None if source is None else (source, 0)
+                    )
         except TimeoutError:
             self.dial_failed(node, peer, "took too long")
         except OSError as error:
@@ -643,6 +667,19 @@ class Errand:
         self.diameter.agent.note_reply(event.peer, self.command, None, 0)
         if not self.send(event.octets, True):
             self.done(None, event.reason)
+
+
+def source_of(node: Node, host: str) -> str | None:
+    """Where a dialled connection comes from: peers often want to see the address that they have configured."""
+    try:
+        there = ip_address(host)
+    except ValueError:
+        return None
+    for text in node.local.addresses:
+        here = ip_address(text)
+        if here.version == there.version and here.is_loopback == there.is_loopback:
+            return text
+    return None
 
 
 def peers_of(found: Way | Refusal) -> tuple[str, ...]:

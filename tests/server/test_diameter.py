@@ -554,6 +554,50 @@ def test_an_address_that_is_taken_is_named(tmp_path):
     run(conversation())
 
 
+def test_an_address_that_this_machine_has_not_is_skipped_while_another_works(tmp_path):
+    async def conversation():
+        async with site(tmp_path, node_text(listen="@").replace("'@'", '["192.0.2.77", "127.0.0.1"]')) as one:
+            assert len(one.ports) == 1
+            [(text, _)] = one.log.of("server.no_address")
+            assert text == "this machine has no address 192.0.2.77; not listening there"
+        with pytest.raises(OSError, match=r"none of diameter.listen \['192.0.2.77'\] is an address of this machine"):
+            async with site(tmp_path, node_text(listen="192.0.2.77")):
+                pass
+
+    run(conversation())
+
+
+def test_a_dialled_connection_comes_from_the_address_that_is_listened_on(tmp_path):
+    async def conversation():
+        port = free_port()
+        server, came = await accept_one(port)
+        peer = peer_text("server", connect=f"127.0.0.1:{port}")
+        async with server, site(tmp_path, node_text(peer, listen="127.0.0.8")):
+            _, writer = await asyncio.wait_for(came, PATIENCE_S)
+            assert writer.get_extra_info("peername")[0] == "127.0.0.8"
+            writer.close()
+
+    run(conversation())
+
+
+def test_a_defect_in_who_waits_for_an_answer_costs_the_others_nothing(tmp_path):
+    async def conversation():
+        async with site(tmp_path, node_text(peer_text())) as one:
+            client = await one.opened()
+            came = []
+
+            def fail(answer, reason):
+                raise RuntimeError("a defect")
+
+            for done in (fail, lambda *given: came.append(given)):
+                assert one.diameter.send("client", "example", GX, RAR, b"s", [CONTEXT], done, 0.0)
+            client.send(answer_to(await client.read()), answer_to(await client.read()))
+            await one.until(lambda: came)
+            assert len(one.log.of("diameter.reply_failed")) == 1
+
+    run(conversation())
+
+
 def test_identities_have_ports_and_applications_of_their_own(tmp_path):
     port = free_port()
     more = (
