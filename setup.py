@@ -20,6 +20,7 @@ COMPILED = [
     "aaa/model/shelves.py",
     "aaa/radius/admission.py",
     "aaa/diameter/request.py",
+    "aaa/diameter/firewall.py",
     "aaa/diameter/watchdog.py",
     "aaa/diameter/duplicates.py",
     "aaa/diameter/peer.py",
@@ -32,6 +33,7 @@ COMPILED = [
     "aaa/mapping/accounting.py",
     "aaa/mapping/gy.py",
     "aaa/server/listener.py",
+    "aaa/server/diameter_traffic.py",
 ]
 
 sanitize = os.environ.get("AAA_SANITIZE") == "1"

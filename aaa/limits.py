@@ -211,3 +211,5 @@ SQN_BLOCK_COUNT = 64  # challenges of a SIM reserved by one row; Bound: so many 
 SQN_RESTORE_JUMP_COUNT = 1 << 20  # challenges of a SIM since a backup; Bound: a USIM takes 2^28 at most for one leap
 VECTORS_COUNT_MAX = 5  # vectors of one answer; Bound: TS 29.272 §7.3.16 knows no more; each costs about 3 µs
 GATEWAYS_COUNT_MAX = 16  # gateways told of one registration; Bound: an MME has room for as many PDN connections
+DIAMETER_SPELLINGS_COUNT_MAX = 64  # ways to write our names that are known at once; Bound: more is somebody's game
+GX_PARTS_COUNT_MAX = 1_024  # quotas and moments kept as AVPs; Bound: about 200 KiB; most bearers share a few

@@ -1,5 +1,5 @@
-"""What a peer may ask: an application and AVP firewall, one Gate for each peer. Knows numbers only, no name and no
-subscriber.
+"""What a peer may ask: an application and AVP firewall, one Gate for each peer; and what is addressed to us. Knows
+numbers only, no name and no subscriber; compiled, because every request passes it.
 
 Source: GSMA FS.19's categories, as far as a request alone shows them: who says that it sent the request, what it asks
 for, about whom, from where, and how often. A request that is not allowed is answered here and goes no further.
@@ -15,10 +15,14 @@ from aaa.diameter import codes
 from aaa.diameter.capabilities import Refusal
 from aaa.diameter.codes import ResultCode
 from aaa.diameter.routing import imsi_of
-from aaa.limits import DIAMETER_RATE_BURST_S
+from aaa.limits import DIAMETER_RATE_BURST_S, DIAMETER_SPELLINGS_COUNT_MAX
 from native import diameter
 from native.diameter import Avps, Message
 
+DESTINATION_HOST = codes.DESTINATION_HOST
+DESTINATION_REALM = codes.DESTINATION_REALM
+ORIGIN_HOST = codes.ORIGIN_HOST
+ORIGIN_REALM = codes.ORIGIN_REALM
 VISITED_PLMN_ID: Final = 1407
 VENDOR_3GPP: Final = 10415
 
@@ -104,11 +108,11 @@ class Gate:
             stopped = self._restricts(self._rules, message, now)
             if stopped is not None:
                 return stopped
-        host = message.get(codes.ORIGIN_HOST)
+        host = message.get(ORIGIN_HOST)
         if host != self._host_seen and not self._is_own(host):
             return self._stops_foreign(message, host)
         if self._realm:
-            realm = message.get(codes.ORIGIN_REALM)
+            realm = message.get(ORIGIN_REALM)
             if realm != self._realm_seen:
                 if realm is None or realm.lower() != self._realm:
                     return _stopped(Reason.ORIGIN_REALM)
@@ -158,6 +162,25 @@ class Gate:
                 if failed:
                     return _stopped(Reason.AVP, failed)
         return None
+
+
+class Home:
+    """How a request says that it is for one of our identities; spellings are learned."""
+
+    def __init__(self, hosts: Iterable[str], realms: Iterable[str]) -> None:
+        self.hosts: set[bytes | None] = {None, *(name.lower().encode() for name in hosts)}
+        self.realms: set[bytes | None] = {None, *(name.lower().encode() for name in realms)}
+
+    def has(self, message: Message) -> bool:
+        """Whether it names us, or nobody. False may also be a spelling that is not known yet."""
+        return message.get(DESTINATION_REALM) in self.realms and message.get(DESTINATION_HOST) in self.hosts
+
+    def learn(self, message: Message) -> None:
+        """It was for us, though it did not look so."""
+        for known, code in ((self.hosts, DESTINATION_HOST), (self.realms, DESTINATION_REALM)):
+            value = message.get(code)
+            if len(known) < DIAMETER_SPELLINGS_COUNT_MAX and value is not None and value.lower() in known:
+                known.add(value)
 
 
 def _find(avps: Avps, rules: Rules) -> bytes:

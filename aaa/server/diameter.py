@@ -51,7 +51,7 @@ from aaa.dictionary.diameter import Application as ApplicationId
 from aaa.limits import DIAMETER_CER_TIMEOUT_S, DIAMETER_HANDSHAKES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
 from aaa.mapping.application import Application
 from aaa.server import diameter_sctp as sctp
-from aaa.server.diameter_agent import HANDLED, DiameterAgent
+from aaa.server.diameter_agent import DiameterAgent
 from aaa.server.diameter_link import Link
 from aaa.server.diameter_peers import ANY_HOST, Setup, locals_of, remote_of, routes_of
 from aaa.server.diameter_sctp import SctpListener
@@ -351,7 +351,7 @@ class Diameter:
     def _serve(self, node: Node, requests: list[Request]) -> None:
         """Requests of one connection: to the applications, and their answers on the way."""
         received_ns = time.monotonic_ns()
-        requests = self._admitted(requests)
+        requests = self.agent.admit(requests, self.now())
         if not requests:
             return
         at = time.time()
@@ -367,19 +367,6 @@ class Diameter:
             self.journal.when_durable(partial(self._send_answers, node, group, answers, received_ns))
         self.follow(at)
         self.journal.flush()
-
-    def _admitted(self, requests: list[Request]) -> list[Request]:
-        """Those that are for the applications; the others are answered, or will be."""
-        now = self.now()
-        admit = self.agent.admit
-        admitted = []
-        for request in requests:
-            verdict = admit(request, now)
-            if verdict is None:
-                admitted.append(request)
-            elif verdict is not HANDLED:
-                request.peer.send_answer(request, verdict)
-        return admitted
 
     def _answers(self, node: Node, number: int, requests: list[Request], at: float) -> list[bytes]:
         application = self.applications.get(number)

@@ -20,7 +20,7 @@ from aaa.diameter.capabilities import Refusal, identity
 from aaa.diameter.codes import ResultCode
 from aaa.diameter.duplicates import Duplicates
 from aaa.diameter.events import Answer, Reason, Request, Unanswered
-from aaa.diameter.firewall import Gate, Rules, Stopped
+from aaa.diameter.firewall import Gate, Home, Rules, Stopped
 from aaa.diameter.node import Node
 from aaa.diameter.overload import SUPPORTED_FEATURES, Overload, Throttles, extended
 from aaa.diameter.peer import Peer
@@ -43,12 +43,11 @@ if TYPE_CHECKING:
     from aaa.dictionary.diameter import Dictionary
     from aaa.server.diameter import Diameter
 
+GX: Final = 16777238
 CREDIT_CONTROL: Final = 272
 EVENT_REQUEST: Final = 4
 ERROR_FLAG_AT: Final = 4
 """Where the command flags stand in a message."""
-SPELLINGS_MAX: Final = 64
-"""Ways to write our names that are known at once; Bound: more than one for each kind of peer is somebody's game."""
 ELSEWHERE: Final = (ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY)
 """Answers of a next hop after which another one may do (RFC 6733 §5.5.4, §6.2)."""
 
@@ -92,27 +91,6 @@ class Observed:
         """`nas.down` was told and `nas.up` was not."""
 
 
-class _Home:
-    """How a request says that it is for one of our identities; spellings are learned."""
-
-    __slots__ = ("hosts", "realms")
-
-    def __init__(self, hosts: frozenset[bytes], realms: frozenset[bytes]) -> None:
-        self.hosts: set[bytes | None] = {None, *hosts}
-        self.realms: set[bytes | None] = {None, *realms}
-
-    def has(self, message: Message) -> bool:
-        """Cost: every request pays for this."""
-        return message.get(codes.DESTINATION_REALM) in self.realms and message.get(codes.DESTINATION_HOST) in self.hosts
-
-    def learn(self, message: Message) -> None:
-        """It was for us, though it did not look so."""
-        for known, code in ((self.hosts, codes.DESTINATION_HOST), (self.realms, codes.DESTINATION_REALM)):
-            value = message.get(code)
-            if len(known) < SPELLINGS_MAX and value is not None and value.lower() in known:
-                known.add(value)
-
-
 class DiameterAgent:
     """Looks at every request before the applications do."""
 
@@ -128,8 +106,8 @@ class DiameterAgent:
         """Every peer that there is now; use all_observed() to have them up to date."""
         self.former: dict[str, Traffic] = {}
         """By label: what peers counted that are there no more."""
-        self._hosts = frozenset(node.local.origin_host.lower().encode() for node in owner.nodes)
-        self._homes: dict[Node, _Home] = {}
+        self._hosts = frozenset(node.local.origin_host.lower() for node in owner.nodes)
+        self._homes: dict[Node, Home] = {}
         self._always_routed: frozenset[Node] = frozenset()
         self._sampler: asyncio.TimerHandle | None = None
         self._sampled_at = 0.0
@@ -153,7 +131,7 @@ class DiameterAgent:
             else:
                 self._forget(seen)
 
-    def _home(self, node: Node) -> _Home:
+    def _home(self, node: Node) -> Home:
         """Our names, and realms that are routed to us whatever the application."""
         own = node.local.origin_host.lower()
         realms = {node.local.origin_realm.lower()}
@@ -162,7 +140,7 @@ class DiameterAgent:
             if route.identity.lower() != own or not route.realm:
                 continue
             (foreign if route.peers or route.application else realms).add(route.realm.lower())
-        return _Home(self._hosts, frozenset(name.encode() for name in realms - foreign))
+        return Home(self._hosts, realms - foreign)
 
     def _gate(self, seen: Observed) -> Gate:
         capabilities = seen.peer.capabilities
@@ -171,7 +149,7 @@ class DiameterAgent:
             seen.peer.remote.origin_host,
             seen.peer.remote.origin_realm,
             capabilities is not None and capabilities.relay,
-            [node.local.origin_host for node in self.diameter.nodes],
+            self._hosts,
             self.diameter.now(),
         )
 
@@ -266,18 +244,38 @@ class DiameterAgent:
 
     # Requests
 
-    def admit(self, request: Request, now: float) -> bytes | Handled | None:
-        """None: serve it here. Octets: its answer, to be sent at once. HANDLED: it will be answered."""
-        message = request.message
-        seen = self.observed.get(request.peer)
-        if seen is None or seen.gate is None:
-            # It was closed by what came before in the same batch; nobody will hear the answer.
-            return HANDLED
-        stopped = seen.gate.stops(message, now)
-        if stopped is not None:
-            return self._stop(seen, request, stopped)
+    def admit(self, requests: list[Request], now: float) -> list[Request]:
+        """Those of one connection's requests that are for the applications. The others are answered, or will be."""
+        peer = requests[0].peer
+        seen = self.observed.get(peer)
+        gate = None if seen is None else seen.gate
+        if seen is None or gate is None:
+            # It was closed by what came before in the same batch; nobody would hear an answer.
+            return []
         node = seen.node
-        if node in self._always_routed or not self._homes[node].has(message):
+        home = None if node in self._always_routed else self._homes[node]
+        is_plain = not node.local.relay and not self.overload.is_on
+        admitted = []
+        for request in requests:
+            message = request.message
+            stopped = gate.stops(message, now)
+            verdict: bytes | Handled | None
+            if stopped is not None:
+                verdict = self._stop(seen, request, stopped)
+            elif home is not None and is_plain and home.has(message):
+                verdict = None if is_of_session(message) else self._repeated(seen, request, now)
+            else:
+                verdict = self._dispatch(seen, request, home, now)
+            if verdict is None:
+                admitted.append(request)
+            elif verdict is not HANDLED:
+                peer.send_answer(request, verdict)
+        return admitted
+
+    def _dispatch(self, seen: Observed, request: Request, home: Home | None, now: float) -> bytes | Handled | None:
+        """None: serve it here. Octets: its answer. HANDLED: it will be answered."""
+        message, node = request.message, seen.node
+        if home is None or not home.has(message):
             verdict = self._route(seen, request, now)
             if verdict is not None:
                 return verdict
@@ -287,14 +285,17 @@ class DiameterAgent:
                 return self._answer(seen, request, refusal)
         if self.overload.is_on and self.overload.refuses(message):
             return self._answer(seen, request, Refusal(ResultCode.TOO_BUSY))
-        if message.command != CREDIT_CONTROL or message.get_unsigned32(codes.CC_REQUEST_TYPE) == EVENT_REQUEST:
-            is_new, octets = self.duplicates.is_new(request, now)
-            if not is_new:
-                if octets is None:
-                    return HANDLED
-                seen.traffic.note_answers((request,), (octets,), 0)
-                return octets
-        return None
+        return None if is_of_session(message) else self._repeated(seen, request, now)
+
+    def _repeated(self, seen: Observed, request: Request, now: float) -> bytes | Handled | None:
+        """None: it is new."""
+        is_new, octets = self.duplicates.is_new(request, now)
+        if is_new:
+            return None
+        if octets is None:
+            return HANDLED
+        seen.traffic.note_answers((request,), (octets,), 0)
+        return octets
 
     @staticmethod
     def _judge(node: Node, peer: Peer, message: Message) -> Refusal | None:
@@ -340,7 +341,7 @@ class DiameterAgent:
             if message.has(SUPPORTED_FEATURES):
                 report = self.overload.report(message, self.diameter.now())
                 answers[index] = extended(answers[index], report)
-            if message.command != CREDIT_CONTROL or message.get_unsigned32(codes.CC_REQUEST_TYPE) == EVENT_REQUEST:
+            if not is_of_session(message):
                 self._settle_repeats(request, answers[index])
 
     def _settle_repeats(self, request: Request, octets: bytes) -> None:
@@ -374,7 +375,7 @@ class DiameterAgent:
         destination = destination_of(message)
         found = self.diameter.routes[node].find(destination, route_records(message))
         if isinstance(found, Refusal):
-            if found.result == ResultCode.UNABLE_TO_DELIVER and destination.host.encode() in self._hosts:
+            if found.result == ResultCode.UNABLE_TO_DELIVER and destination.host in self._hosts:
                 return None
             return self._misdirected(seen, request, found)
         if not found.peers:
@@ -513,6 +514,13 @@ class Relayed:
         agent.relayed.discard(self)
         self.seen.traffic.note_answers((self.request,), (octets,), time.monotonic_ns() - self.started_ns)
         agent.answer_late(self.request, octets)
+
+
+def is_of_session(message: Message) -> bool:
+    """Whether a session keeps its answer: CCRs, but for events of Gy, which are of none."""
+    return message.command == CREDIT_CONTROL and (
+        message.application == GX or message.get_unsigned32(codes.CC_REQUEST_TYPE) != EVENT_REQUEST
+    )
 
 
 def rules_of(settings: PeerSettings, dictionary: Dictionary) -> Rules:

@@ -13,7 +13,7 @@ from aaa.server.diameter_traffic import UNANSWERED
 from native import diameter
 from native.diameter import FLAG_ERROR, FLAG_RETRANSMITTED, Message
 from tests.diameter.wire import DICTIONARY, REQUEST, cer, result_of
-from tests.server.diameter_site import GX, S6A, Client, Echo, Site, answer_to, node_text, peer_text, run, site
+from tests.server.diameter_site import GX, GY, S6A, Client, Echo, Site, answer_to, node_text, peer_text, run, site
 
 AIR, ULR = 318, 316
 RELAY = 0xFFFFFFFF
@@ -35,10 +35,13 @@ def air(host: str = "client", identifier: int = 5, hop_by_hop: int = 9, flags: i
     return diameter.message(flags, AIR, S6A, hop_by_hop, identifier, avps)
 
 
-def credit(kind: int = 1, number: int = 0, host: str = "client", hop_by_hop: int = 9, **more: Any) -> bytes:
+def credit(
+    kind: int = 1, number: int = 0, host: str = "client", hop_by_hop: int = 9, application: int = GX, **more: Any
+) -> bytes:
     pairs: dict[str, Any] = {
         "Session-Id": f"{host};1;gx",
-        "Auth-Application-Id": GX,
+        "Auth-Application-Id": application,
+        "Service-Context-Id": None if application == GX else "32251@3gpp.org",
         "Origin-Host": host,
         "Origin-Realm": "example",
         "Destination-Realm": "example",
@@ -46,7 +49,7 @@ def credit(kind: int = 1, number: int = 0, host: str = "client", hop_by_hop: int
         "CC-Request-Number": number,
     } | {name.replace("_", "-"): value for name, value in more.items()}
     avps = DICTIONARY.encode_all((name, value) for name, value in pairs.items() if value is not None)
-    return diameter.message(REQUEST, 272, GX, hop_by_hop, 70 + number, avps)
+    return diameter.message(REQUEST, 272, application, hop_by_hop, 70 + number, avps)
 
 
 def aia(message: Message, result: int = 2001, *more: bytes, host: str = "aaa.example") -> bytes:
@@ -72,7 +75,7 @@ def text_of(message: Message) -> dict[str, str]:
     return dict(DICTIONARY.show(message))
 
 
-ONE = node_text(peer_text(), applications=["gx", "s6a"])
+ONE = node_text(peer_text(), applications=["gx", "gy", "s6a"])
 
 
 def with_peer(**keys: Any) -> str:
@@ -200,14 +203,14 @@ def test_a_request_that_comes_again_while_the_first_waits_for_the_disk_gets_the_
 def test_a_ccr_of_a_session_is_left_to_its_session(tmp_path):
     async def converse() -> None:
         async with site(tmp_path, ONE) as one:
-            served = Served(one, GX)
+            served = Served(one, GY)
             client = await one.opened()
             for hop_by_hop in (1, 2):
-                assert result_of(await client.request(credit(hop_by_hop=hop_by_hop))) == 2001
+                assert result_of(await client.request(credit(hop_by_hop=hop_by_hop, application=GY))) == 2001
             assert len(served.echo.batches) == 2
             # An event is of no session.
             for hop_by_hop in (3, 4):
-                assert result_of(await client.request(credit(4, 5, hop_by_hop=hop_by_hop))) == 2001
+                assert result_of(await client.request(credit(4, 5, hop_by_hop=hop_by_hop, application=GY))) == 2001
             assert len(served.echo.batches) == 3
 
     run(converse())
