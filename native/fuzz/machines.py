@@ -1,11 +1,17 @@
 """What must hold for whatever a Diameter peer sends, through the machines of the server. As harness.py."""
 
+import json
 import struct
 from collections.abc import Iterator
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Final
 
+from aaa.config import Config
+from aaa.config.report import Report
+from aaa.config.schema import Diameter as DiameterSettings
+from aaa.config.schema import Peer as PeerSettings
 from aaa.diameter import codes
 from aaa.diameter.answers import refused
 from aaa.diameter.capabilities import Refusal
@@ -14,13 +20,20 @@ from aaa.diameter.events import Answer, Closed, Request
 from aaa.diameter.node import Node
 from aaa.diameter.settings import Local, Remote
 from aaa.dictionary.diameter import Dictionary, Value, load
+from aaa.engine.decisions import Decisions
 from aaa.limits import DIAMETER_MESSAGE_BYTES_MAX
+from aaa.model.operations import Operation
+from aaa.server.applications import Applications
+from aaa.state.entities import apply_operation
+from aaa.state.seal import Sealer
+from aaa.state.store import Store
 from native import diameter
 
 CLIENT: Final = "client.example"
 SERVED: Final = ("Gx", "Gy", "S6a", "Sy")
 PROXIABLE: Final = diameter.FLAG_REQUEST | diameter.FLAG_PROXIABLE
 REQUESTS_MAX: Final = 8
+AT: Final = 1_795_244_400.0
 
 
 @cache
@@ -109,6 +122,85 @@ def stream(data: bytes) -> None:
     connection.lost(1_000.0)
     assert not peer.is_open
     assert node.ready() is not None
+
+
+class Unwritten:
+    """Takes groups of the journal; `Site` says that they are durable."""
+
+    def write(self, data: bytes) -> None:
+        """Kept nowhere."""
+
+
+class Site:
+    """A store without a disk with one SIM, and the applications on it."""
+
+    USES: Final = 2_000
+    """Cases that one site sees: sessions of a long run would fill the memory."""
+
+    def __init__(self) -> None:
+        self.uses = 0
+        self.store = Store(Sealer(bytes(32)))
+        self.store.journal.transport = Unwritten()
+        for line in (Path(__file__).parents[2] / "conf" / "sample.ndjson").read_text().splitlines():
+            given = json.loads(line)
+            operation = Operation(given["op"], given["kind"], given["id"], given["value"])
+            assert apply_operation(self.store, operation, None, AT).status == "applied"
+        config = Config(
+            path=Path("fuzz.toml"),
+            report=Report("fuzz.toml", {}, {}),
+            diameter=DiameterSettings(origin_host="server.example", origin_realm="example"),
+            peer=(PeerSettings(origin_host=CLIENT, origin_realm="example"),),
+        )
+        self.applications = Applications(self.store, Decisions(self.store, None), config).by_number
+        self.settle()
+
+    def settle(self) -> None:
+        """What the journal holds is durable."""
+        journal = self.store.journal
+        for _ in range(1_000):
+            journal.flush()
+            journal.receive(struct.pack(">Q", journal.sent))
+            if journal.idle:
+                return
+        raise AssertionError("the journal never becomes idle")
+
+
+_sites: list[Site] = []
+
+
+def requests(data: bytes) -> None:
+    """Whatever a peer asks gets one answer of the applications' grammar.
+
+    The first octet says whether all of them come twice.
+    """
+    if not _sites or _sites[0].uses >= Site.USES:
+        _sites[:] = [Site()]
+    site = _sites[0]
+    site.uses += 1
+    numbers = count(7)
+    node = Node(local(), [Remote(CLIENT)], lambda: 0.5, 0.0, lambda: next(numbers))
+    connection = node.accept("192.0.2.1", ("192.0.2.2",), 0.0)
+    assert connection is not None
+    connection.receive_data(cer(), 0.0)
+    asked = [event for event in connection.receive_data(data[1:], 0.0) if isinstance(event, Request)]
+    connection.data_to_send()
+    at = AT + site.uses
+    for number, application in site.applications.items():
+        group = [event for event in asked if event.message.application == number]
+        if not group:
+            continue
+        for again in range(1 + (data[0] & 1)):
+            answers = application.receive(group, at + again)
+            site.settle()
+            assert len(answers) == len(group)
+            for event, octets in zip(group, answers, strict=True):
+                answer = diameter.Message.parse(octets)
+                assert answer.fault == diameter.FAULT_NONE
+                assert answer.raw[12:20] == event.message.raw[12:20]
+                assert not answer.flags & diameter.FLAG_REQUEST
+                command = dictionary().command_of(answer)
+                assert command is not None
+                assert command.grammar.check(answer) is None, dictionary().show(answer)
 
 
 def seeds(_harness: str) -> Iterator[bytes]:
