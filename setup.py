@@ -29,9 +29,11 @@ COMPILED = [
     "aaa/engine/authorize.py",
     "aaa/engine/account.py",
     "aaa/engine/charging.py",
+    "aaa/engine/mobility.py",
     "aaa/mapping/access.py",
     "aaa/mapping/accounting.py",
     "aaa/mapping/gy.py",
+    "aaa/mapping/s6a.py",
     "aaa/server/listener.py",
     "aaa/server/diameter_traffic.py",
 ]
