@@ -6,6 +6,7 @@ sent: what cannot be read is not told.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from aaa.diameter import codes
@@ -23,6 +24,8 @@ USER_EQUIPMENT_INFO, USER_EQUIPMENT_INFO_TYPE, USER_EQUIPMENT_INFO_VALUE = 458, 
 TAI, ECGI, TAI_ECGI = 128, 129, 130
 """Geographic Location Types (TS 29.061 §16.4.7.2)."""
 GPRS_SUFFIX: Final = ".gprs"
+SWAPPED: Final = bytes(octet >> 4 | octet << 4 & 0xF0 for octet in range(256))
+"""Each octet with its halves changed over."""
 
 
 def msisdn_of(message: Message) -> str:
@@ -83,6 +86,7 @@ def imei_of(message: Avps) -> str:
     return tbcd(value) if len(value) == 8 else ""
 
 
+@lru_cache(maxsize=256)
 def plmn_text(octets: bytes) -> str:
     """MCC and MNC of the three octets of TS 24.008 §10.5.1.13, as on S6a; "" for what is none."""
     if len(octets) != 3:
@@ -108,8 +112,7 @@ def tbcd(octets: bytes) -> str:
 
 def tbcd_octets(digits: str) -> bytes:
     """The inverse."""
-    filled = digits + "f" if len(digits) % 2 else digits
-    return bytes(int(filled[at + 1] + filled[at], 16) for at in range(0, len(filled), 2))
+    return bytes.fromhex(digits + "f" if len(digits) % 2 else digits).translate(SWAPPED)
 
 
 def origin_of(message: Message) -> tuple[str, str]:
