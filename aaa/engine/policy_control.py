@@ -216,7 +216,6 @@ class PolicyControl:
         note_number(facts, request.number)
         facts.kind = END
         facts.answer = b""
-        facts.monitored = 0
         if request.reported:
             self.count(session, request, at)
         if session.state == ACTIVE:
@@ -258,7 +257,7 @@ class PolicyControl:
             body = decision.body
             verdict = QUOTA_EXHAUSTED if body.reason == "quota_exhausted" else NOT_AUTHORISED
             return BearerOutcome(verdict, body.message or body.reason)
-        if qos_of(decision.body, request.apn) is None:
+        if not is_subscribed(decision, request.apn):
             return BearerOutcome(NOT_AUTHORISED, "The APN is not subscribed")
         if not service.bare and service.body.lock is not None and not self.lock_allows(service, session):
             return BearerOutcome(NOT_AUTHORISED, "This service cannot be used from here")
@@ -273,7 +272,8 @@ class PolicyControl:
             if request.reported:
                 self.count(session, request, at)
         if service.plan.metered:
-            outcome.granted = facts.monitored = self.portion(session, request.monitors)
+            outcome.granted = self.portion(session, request.monitors)
+            self.monitor(session, outcome.granted)
         return outcome
 
     def supersede(self, session: SessionRecord, at: float) -> None:
@@ -403,8 +403,10 @@ class PolicyControl:
         """So much is granted to usage monitoring from now on. Where it begins or ceases, another session of the bearer
         may be the one that is charged."""
         facts = session.mobile
-        was, facts.monitored = facts.monitored, octets
-        if bool(was) != bool(octets):
+        was = facts.monitored
+        facts.monitored = octets
+        live = None if session.service is None else session.service.live
+        if (was == 0) != (octets == 0) and live is not None and len(live.sessions) > 1:
             choose_meter(self.store, session)
 
     def portion(self, session: SessionRecord, monitors: bool) -> int:
@@ -438,14 +440,23 @@ class PolicyControl:
 
 def is_bearable(session: SessionRecord, decision: DecisionRecord) -> bool:
     """Whether a bearer may go on under a decision."""
-    return decision.grant and qos_of(decision.body, session.mobile.apn) is not None
+    return decision.grant and is_subscribed(decision, session.mobile.apn)
+
+
+def is_subscribed(decision: DecisionRecord, apn: str) -> bool:
+    """Whether a decision has bearer parameters for an APN."""
+    qos = decision.body.qos
+    # As a rule it is the first one, and written like this.
+    return (qos is not None and qos.apn == apn) or qos_of(decision.body, apn) is not None
 
 
 def repeated(session: SessionRecord, is_latest: bool) -> BearerOutcome:
     """A request that was applied before. is_latest: nothing was since, and its answer told something."""
     outcome = BearerOutcome(OK, "", session)
     outcome.repeated = True
-    outcome.decision = outcome.confirmed = session.decision or session.desired
+    decision = session.desired if session.decision is None else session.decision
+    outcome.decision = decision
+    outcome.confirmed = decision
     outcome.whole = is_latest and session.mobile.kind == BEGIN
     return outcome
 

@@ -183,6 +183,8 @@ class Gx:
         self.options: dict[tuple[str, str, str], Options] = {}
         self.places: dict[bytes, tuple[str, str]] = {}
         """What 3GPP-User-Location-Info says: PLMN and location."""
+        self.apns: dict[bytes, str] = {}
+        """Called-Station-Ids as APNs."""
         self.policy: object = None
         """Whose triggers the next are."""
         self.located: tuple[int, ...] = ()
@@ -194,7 +196,10 @@ class Gx:
 
     def receive(self, requests: Sequence[Request], at: float) -> list[bytes]:
         """See aaa.mapping.application."""
-        return [self.answer(request, at) for request in requests]
+        answers = []
+        for request in requests:
+            answers.append(self.answer(request, at))  # noqa: PERF401 - a comprehension would not be typed for the compiler
+        return answers
 
     def answer(self, request: Request, at: float) -> bytes:
         """One whole answer."""
@@ -326,7 +331,12 @@ class Gx:
         asked.msisdn = msisdn_of(message)
         apn = message.get(CALLED_STATION_ID)
         if apn is not None:
-            asked.apn = apn_of(apn)
+            name = self.apns.get(apn)
+            if name is None:
+                if len(self.apns) >= GX_PLACES_COUNT_MAX:
+                    self.apns.clear()
+                name = self.apns[apn] = apn_of(apn)
+            asked.apn = name
         place = message.get(USER_LOCATION_INFO, V)
         if place is not None:
             known = self.places.get(place)

@@ -7,11 +7,13 @@ that a change tells what is new or changed and takes back what is gone. Knows no
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from aaa.limits import GX_PARTS_COUNT_MAX
 from aaa.mapping.peer_families import PeerFamily
 from aaa.model.records import BOTH, DOWN, DecisionRecord
 from native import diameter
@@ -240,6 +242,7 @@ def install(avps: Iterable[bytes]) -> bytes:
     return diameter.grouped_avp(CHARGING_RULE_INSTALL, members, V) if members else b""
 
 
+@lru_cache(GX_PARTS_COUNT_MAX)
 def monitoring(octets: int, counts: int, level: int) -> bytes:
     """Usage-Monitoring-Information that asks for a report after so many octets. counts: which ones."""
     code = CC_TOTAL_OCTETS if counts == BOTH else CC_OUTPUT_OCTETS if counts == DOWN else CC_INPUT_OCTETS
@@ -261,6 +264,7 @@ def monitoring_avp(member: bytes, level: int) -> bytes:
     return diameter.grouped_avp(USAGE_MONITORING_INFORMATION, members, V, False)
 
 
+@lru_cache(GX_PARTS_COUNT_MAX)
 def revalidation(at: int) -> bytes:
     """Revalidation-Time. at: epoch seconds."""
     return diameter.unsigned32_avp(REVALIDATION_TIME, (at + NTP) & WORD_MAX, V)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aaa.config import Diameter, Peer
+from aaa.diameter.request import Request
 from aaa.dictionary.diameter import load
 from aaa.engine.enforce import Enforcer, EnforceSettings
 from aaa.mapping.application import Outgoing
@@ -45,10 +46,9 @@ class At:
         origin_realm = "localdomain"
 
 
-class Asked:
-    def __init__(self, message: Message, peer: Any = At) -> None:
-        self.message = message
-        self.peer = peer
+def asked(octets: bytes, peer: Any = At) -> Request:
+    """A CCR as the transport hands it over."""
+    return Request(peer, None, Message.parse(octets))  # type: ignore[arg-type]
 
 
 class Wire:
@@ -141,7 +141,7 @@ class Pcef(Field):
 
     def ask_octets(self, octets: bytes, *, peer: Any = At) -> Message:
         self.last = octets
-        (answer,) = self.gx.receive([Asked(Message.parse(octets), peer)], self.now)  # type: ignore[list-item]
+        (answer,) = self.gx.receive([asked(octets, peer)], self.now)
         self.addresses.settle(self.now)
         self.settle()
         message = Message.parse(answer)
@@ -264,5 +264,5 @@ def report(name: str, code: int = 10, status: int = 1) -> tuple[str, Any]:
 
 __all__ = [
     "AT", "DICTIONARY", "ICCID", "IMSI", "LOCATION", "MSISDN", "PCEF", "PLAN", "QOS", "QUOTA", "REALM", "At", "Pcef",
-    "report", "result", "shown", "usage",
+    "asked",    "report", "result", "shown", "usage",
 ]  # fmt: skip

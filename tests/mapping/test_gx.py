@@ -24,9 +24,9 @@ from tests.mapping.gx_site import (
     QOS,
     QUOTA,
     REALM,
-    Asked,
     At,
     Pcef,
+    asked,
     report,
     result,
     shown,
@@ -239,8 +239,7 @@ def test_another_command_is_not_supported() -> None:
     it = Pcef()
     octets = bytearray(it.octets(it.head(1, 0)))
     octets[5:8] = (274).to_bytes(3, "big")
-    asked: Any = Asked(Message.parse(bytes(octets)))
-    answer = Message.parse(it.gx.receive([asked], it.now)[0])
+    answer = Message.parse(it.gx.receive([asked(bytes(octets))], it.now)[0])
     assert result(answer) == 3001
 
 
