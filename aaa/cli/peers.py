@@ -12,9 +12,12 @@ COLUMNS = (
 COMMAND_COLUMNS = ("direction", "application", "command", "requests", "answers", "p50_ms", "p99_ms")
 
 
-@click.group("peers")
-def peers_group() -> None:
-    """Diameter peers, as configured and as they are."""
+@click.group("peers", invoke_without_command=True)
+@click.pass_context
+def peers_group(context: click.Context) -> None:
+    """Diameter peers, as configured and as they are; by itself it lists them."""
+    if context.invoked_subcommand is None:
+        context.invoke(peers_list)
 
 
 @peers_group.command("list")
