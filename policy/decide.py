@@ -45,15 +45,30 @@ DENIALS: dict[str, tuple[Reason, str]] = {
 }
 
 
+_LAST_CYCLES_COUNT_MAX = 256  # cycles; Bound: 33 periods in a few zones
+_last_cycles: dict[tuple[int | str, tzinfo], tuple[float, float]] = {}
+
+
 def cycle_bounds(cycle: int | str | None, plan: Plan, at: float, zone: tzinfo = UTC) -> tuple[float, float]:
     """The billing cycle that `at` falls into: (start, end) in epoch seconds, end exclusive.
 
     cycle: day of month 1..31 (a shorter month begins on its last day), "day", "week", "month", or None for the
     period of the plan's quota. Days begin at midnight in `zone`, weeks on Monday.
     """
+    period = cycle if cycle is not None else plan.quota.period if plan.quota else "month"
+    # Cost: every new session asks; most ask for the cycle that the last one was in.
+    last = _last_cycles.get((period, zone))
+    if last is not None and last[0] <= at < last[1]:
+        return last
+    if len(_last_cycles) >= _LAST_CYCLES_COUNT_MAX:
+        _last_cycles.clear()
+    found = _last_cycles[period, zone] = _cycle_bounds(period, at, zone)
+    return found
+
+
+def _cycle_bounds(period: int | str, at: float, zone: tzinfo) -> tuple[float, float]:
     moment = datetime.fromtimestamp(at, zone)
     day = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    period = cycle if cycle is not None else plan.quota.period if plan.quota else "month"
     if period == "day":
         return day.timestamp(), _midnight(day, 1).timestamp()
     if period == "week":
