@@ -1,7 +1,7 @@
 """Overload (RFC 7683, DOIC): what we tell when overloaded, whom we then refuse, and who told us. Knows no socket.
 
 Theory of operation. As a reporting node, Overload is told a few times a second how late the loop is and how far the
-disk is behind, both as shares of what is bearable. While one is beyond it, a growing share of requests that begin
+disk is behind, both as shares of what is bearable. While one stays beyond it, a growing share of requests that begin
 something new is answered 3004, and answers to peers that speak DOIC ask for so much less; requests that continue a
 session follow only when it is far worse, and those that end one never do, because each makes room. The share falls
 slowly, so that not all come back at once. As a reacting node, Throttles remembers what other nodes asked for.
@@ -17,6 +17,7 @@ from aaa.diameter import codes
 from aaa.diameter.capabilities import identity
 from aaa.limits import (
     DIAMETER_OVERLOAD_REPORT_S,
+    DIAMETER_OVERLOAD_SAMPLES,
     DIAMETER_OVERLOAD_VALIDITY_S,
     DIAMETER_THROTTLES_COUNT_MAX,
 )
@@ -92,16 +93,19 @@ class Overload:
         self._reported_at = float("-inf")
         self._ends_at = float("-inf")
         """Until then it is told that it is over."""
+        self._late = 0
+        """Samples in a row beyond what is bearable."""
         self._sum = 0
         self._reports: dict[int, bytes] = {}
 
     def sample(self, pressure: float, now: float) -> None:
         """pressure: the worst of all, 1 is what is bearable. now: monotonic seconds. Call it every 0.1 s."""
-        if pressure >= 1.0:
+        self._late = self._late + 1 if pressure >= 1.0 else 0
+        if self._late >= DIAMETER_OVERLOAD_SAMPLES:
             self.share = min(100, self.share + SHARE_UP)
         elif pressure < CALM:
             self.share = max(0, self.share - SHARE_DOWN)
-        self.is_severe = pressure >= SEVERE
+        self.is_severe = self.is_on and pressure >= SEVERE
         wanted = -(-self.share // SHARE_STEP) * SHARE_STEP
         if wanted != self.reduction and now >= self._reported_at + DIAMETER_OVERLOAD_REPORT_S:
             self.reduction = wanted

@@ -3,7 +3,7 @@
 import pytest
 
 from aaa.diameter.overload import FEATURES, Kind, Overload, Throttles, extended, kind_of
-from aaa.limits import DIAMETER_THROTTLES_COUNT_MAX
+from aaa.limits import DIAMETER_OVERLOAD_SAMPLES, DIAMETER_THROTTLES_COUNT_MAX
 from native import diameter
 from native.diameter import Message
 from tests.diameter.wire import DICTIONARY, GX, REQUEST, S6A, ccr
@@ -42,10 +42,15 @@ def test_what_a_request_does_to_a_session(request_, kind):
     assert kind_of(request_) is kind
 
 
+BEFORE = DIAMETER_OVERLOAD_SAMPLES - 1
+"""Late samples that count for nothing yet."""
+
+
 def overload(pressure: float, samples: int = 10) -> Overload:
+    """At 0 seconds, after so many samples that counted."""
     one = Overload(1_000.0)
-    for number in range(samples):
-        one.sample(pressure, number * 0.1)
+    for number in range(-BEFORE, samples):
+        one.sample(pressure, number * 0.1 if number >= 0 else -10.0)
     return one
 
 
@@ -54,6 +59,14 @@ def test_under_overload_what_is_new_is_refused_before_what_goes_on_and_ends_are_
     assert [some.refuses(request) for request in (AIR, ULR, PUR)] == [True, False, False]
     assert [all_of_it.refuses(request) for request in (AIR, credit(2), credit(3), STR)] == [True, True, False, False]
     assert not overload(0.9).is_on
+
+
+def test_a_stall_is_not_overload():
+    one = Overload(1_000.0)
+    for number in range(20):
+        one.sample(9.0 if number % DIAMETER_OVERLOAD_SAMPLES else 0.7, number * 0.1)
+    assert not one.is_on
+    assert not one.is_severe
 
 
 def test_the_share_that_is_refused_grows_and_falls_step_by_step():
@@ -86,6 +99,8 @@ def olr(sequence: int, kind: str, reduction: int, validity: int) -> list[tuple[s
 def test_reports_name_the_host_or_the_realm_and_their_sequence_grows():
     one = Overload(1_000.0)
     realm, host = credit(1), credit(2, ("Destination-Host", "aaa.home"))
+    for _ in range(BEFORE):
+        one.sample(2.0, -1.0)
     assert one.report(realm, 0.0) == FEATURES
     assert reported(FEATURES) == [SUPPORTS]
     one.sample(2.0, 0.0)

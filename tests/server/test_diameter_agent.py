@@ -9,6 +9,7 @@ import pytest
 from aaa.diameter import codes
 from aaa.diameter.overload import FEATURES
 from aaa.diameter.routing import route_records
+from aaa.limits import DIAMETER_OVERLOAD_SAMPLES
 from aaa.server.diameter_traffic import UNANSWERED
 from native import diameter
 from native.diameter import FLAG_ERROR, FLAG_RETRANSMITTED, Message
@@ -420,6 +421,19 @@ def test_a_request_of_ours_goes_by_the_peer_that_its_client_was_heard_over(tmp_p
     run(converse())
 
 
+def test_a_request_of_ours_to_a_host_behind_somebody_takes_the_default_route(tmp_path):
+    async def converse() -> None:
+        text = peer_text("dra1") + '[[route]]\npeers = ["dra1"]\n'
+        async with site(tmp_path, node_text(text, applications=["gx"])) as one:
+            dra1 = await one.opened("dra1")
+            done = await ask(one)
+            asked = await dra1.read()
+            dra1.send(raa(asked))
+            assert result_of((await done)[0]) == 2001
+
+    run(converse())
+
+
 def test_a_request_of_ours_fails_over_between_the_peers_of_its_route(tmp_path):
     async def converse() -> None:
         async with site(tmp_path, RELAYING) as one:
@@ -465,8 +479,8 @@ def test_under_overload_new_sessions_are_refused_and_ends_are_not(tmp_path):
             plain = await client.request(credit(1, 0, OC_Supported_Features=[("OC-Feature-Vector", 1)]))
             assert text_of(plain)["OC-Supported-Features.OC-Feature-Vector"] == "1"
             assert "OC-OLR.OC-Report-Type" not in text_of(plain)
-            for number in range(10):
-                agent.sample(0.2, float(number))
+            for number in range(DIAMETER_OVERLOAD_SAMPLES + 9):
+                agent.sample(0.5, float(number))
             assert agent.overload.share == 100
             refused = await client.request(credit(1, 1, OC_Supported_Features=[("OC-Feature-Vector", 1)]))
             assert (result_of(refused), text_of(refused)["OC-OLR.OC-Report-Type"]) == (3004, "REALM_REPORT")
@@ -487,11 +501,12 @@ def test_a_disk_that_is_far_behind_is_overload(tmp_path):
             agent = one.diameter.agent
             agent.stop()
             one.journal.rows_ahead = 15_000
-            agent.sample(0.0, 1.0)
+            for number in range(DIAMETER_OVERLOAD_SAMPLES):
+                agent.sample(0.0, float(number))
             assert agent.overload.is_on
             one.journal.rows_ahead = 0
             for number in range(10):
-                agent.sample(0.0, 2.0 + number)
+                agent.sample(0.0, 10.0 + number)
             assert not agent.overload.is_on
             assert one.log.of("diameter.relieved")
 
