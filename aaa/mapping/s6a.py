@@ -354,9 +354,9 @@ class S6a:
             return refused(UNKNOWN_USER, "Unknown subscriber")
         session = self.mobility.registration(self.store.nases.get(lower(message.get(ORIGIN_HOST))), imsi)
         if session is None:
-            return [SUCCESS_HEAD, u32(PUA_FLAGS, 0, False)]
+            return [SUCCESS_HEAD, u32(PUA_FLAGS, 0)]
         self.mobility.purge(session, at)
-        return [SUCCESS_HEAD, u32(PUA_FLAGS, FREEZE_M_TMSI, False)]
+        return [SUCCESS_HEAD, u32(PUA_FLAGS, FREEZE_M_TMSI)]
 
     def notify(self, request: Request, message: Message, at: float) -> list[bytes]:
         """NOR (§5.2.5.1)."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aaa.config.policy import compile_texts
 from aaa.config.schema import Diameter
-from aaa.dictionary.diameter import load
+from aaa.dictionary.diameter import Avp, load
 from aaa.mapping.application import Outgoing
 from aaa.mapping.peer_families import FAMILIES, PeerFamily
 from aaa.mapping.s6a import S6A as APPLICATION
@@ -22,7 +22,7 @@ from aaa.model.operations import Operation
 from aaa.model.records import ACTIVE, NEVER, DecisionRecord, NasRecord, SessionRecord
 from aaa.state.entities import apply_operation
 from native import diameter
-from native.diameter import FLAG_ERROR, FLAG_REQUEST, Message
+from native.diameter import AVP_MANDATORY, FLAG_ERROR, FLAG_REQUEST, Avps, Message
 from policy.rules import Policy
 from tests.engine.far_end import Field
 from tests.engine.site import AT
@@ -211,11 +211,23 @@ def visited(plmn: str) -> tuple[str, str]:
 def named(message: Message) -> dict[str, Any]:
     """AVPs by name; of several the last, but for those that are listed."""
     found: dict[str, Any] = {}
-    for code, vendor, _, value in message.avps():
+    for code, vendor, flags, value in message.avps():
         avp = DICTIONARY.by_number(code, vendor)
         assert avp is not None, (code, vendor)
         found[avp.name] = DICTIONARY.decode(avp.name, value)
+        check_flags(avp, code, vendor, flags, message)
     return found
+
+
+def check_flags(avp: Avp, code: int, vendor: int, flags: int, avps: Avps) -> None:
+    """Whoever is strict looks at the M bits too."""
+    assert bool(flags & AVP_MANDATORY) == avp.mandatory, avp.name
+    if avp.type == "Grouped":
+        for group in avps.get_groups(code, vendor):
+            for inner_code, inner_vendor, inner_flags, _ in group.avps():
+                inner = DICTIONARY.by_number(inner_code, inner_vendor)
+                assert inner is not None
+                check_flags(inner, inner_code, inner_vendor, inner_flags, group)
 
 
 def group(members: Any) -> dict[str, Any]:
