@@ -133,6 +133,9 @@ class Charging:
             # Later ones were faster, and their answers count: this one's use is charged, and that is all.
             facts.missing.remove(number)
             self.count(session, units, at)
+            if session.state == ENDED:
+                # Its end was told with less.
+                self.store.ended.append(session)
             return facts.result
         if number > facts.number + 1 and facts.number >= 0:
             facts.missing.extend(range(max(facts.number + 1, number - GY_MISSING_MAX), number))
@@ -152,17 +155,17 @@ class Charging:
             facts.answered = []
             self.end(session, cause, True, at)
             return SUCCESS
-        decision = self.decisions.of_session(session, at)
+        store.touch_session(session, COUNTERS)
         refusal = self.refusal_of(session)
         if refusal:
+            # Perhaps there is no service any more to decide about.
             self.refuse(session, units, refusal, at)
         else:
+            decision = self.decisions.of_session(session, at)
             self.allot(session, decision, units, at)
-        if session.decision is not decision and tells_all(facts):
-            session.decision = session.desired = decision
-            store.touch_session(session, WHOLE)
-        else:
-            store.touch_session(session, COUNTERS)
+            if session.decision is not decision and tells_all(facts):
+                session.decision = session.desired = decision
+                store.touch_session(session, WHOLE)
         if single and is_refused(facts):
             facts.result = facts.grants[facts.answered[0]].result
             self.end(session, CAUSE_REFUSED, False, at)
@@ -299,7 +302,7 @@ class Charging:
             if group in answered:
                 continue
             answered.append(group)
-            if group not in grants and len(grants) >= GY_GROUPS_MAX:
+            if group not in grants and not make_room(facts, answered):
                 del answered[-1]
                 continue
             is_free = group in free
@@ -327,7 +330,7 @@ class Charging:
         self.give_up(facts, service.account if service is not None else None, units)
         answered: list[int] = []
         for unit in units:
-            if unit.group not in answered and (unit.group in facts.grants or len(facts.grants) < GY_GROUPS_MAX):
+            if unit.group not in answered and (unit.group in facts.grants or make_room(facts, answered)):
                 answered.append(unit.group)
                 told = result if unit.asked else SUCCESS
                 facts.grants[unit.group] = Grant(0, at, False, told, 0, unit.service)
@@ -434,6 +437,15 @@ def left_of(account: Account) -> int:
 def denial_code(decision: DecisionRecord) -> int:
     """How a denial is told (RFC 8506 §9, TS 32.299 §6.5)."""
     return CREDIT_LIMIT_REACHED if decision.body.reason == "quota_exhausted" else AUTHORIZATION_REJECTED
+
+
+def make_room(facts: GyFacts, answered: list[int]) -> bool:
+    """Whether a session may have one more service: those that hold nothing, and are not asked about, give way."""
+    grants = facts.grants
+    if len(grants) >= GY_GROUPS_MAX:
+        for group in [group for group, grant in grants.items() if not grant.octets and group not in answered]:
+            del grants[group]
+    return len(grants) < GY_GROUPS_MAX
 
 
 def is_refused(facts: GyFacts) -> bool:

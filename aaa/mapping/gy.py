@@ -33,7 +33,7 @@ from aaa.engine.charging import (
     QuotaSettings,
 )
 from aaa.engine.decisions import Decisions
-from aaa.limits import DIAMETER_CLIENTS_CACHED_MAX, GY_GROUPS_MAX, GY_RENDERED_MAX
+from aaa.limits import DIAMETER_CLIENTS_CACHED_MAX, GY_RENDERED_MAX
 from aaa.mapping.application import Outgoing
 from aaa.mapping.mobile import VENDOR_3GPP, called_apn, imei_of, imsi_of, location_of, msisdn_of, origin_of, plmn_of
 from aaa.mapping.peer_families import PeerFamily
@@ -481,8 +481,6 @@ def units_of(message: Message, kind: int) -> list[Units]:
         unit.asked = group.has(REQUESTED_SERVICE_UNIT)
         read_used(unit, group)
         units.append(unit)
-        if len(units) == GY_GROUPS_MAX:
-            return units
     if units:
         return units
     # RFC 8506 §5: one service, with its units in the message itself; asked for also where that is not said.

@@ -19,7 +19,7 @@ from tests.mapping.gy_desk import INITIAL, MB, TERMINATION, THROTTLE, UPDATE, An
 NAMES = ("one", "two", "three")
 IMSIS = {"one": "001010000000001", "two": "001010000000001", "three": "001010000000003"}
 GROUPS = (1, 2)
-STEPS = ("update", "again", "end", "lose", "late", "top_up", "suspend", "resume", "restart", "silence")
+STEPS = ("update", "again", "end", "lose", "late", "top_up", "suspend", "resume", "restart", "crash", "silence")
 
 
 class Client:
@@ -63,8 +63,16 @@ class Bench:
             return
         self.post(client, INITIAL if not client.open else UPDATE, shares)
 
-    def post(self, client: Client, kind: int, shares: list[float]) -> None:
+    def crash(self, client: Client, shares: list[float]) -> None:
+        """A report is taken, and the server killed before that is durable: its client sends it again."""
+        if client.open:
+            self.post(client, UPDATE, shares, crashes=True)
+
+    def post(self, client: Client, kind: int, shares: list[float], crashes: bool = False) -> None:
         request, used = self.prepare(client, kind, shares)
+        if crashes:
+            self.it.gy.receive([request], self.it.now)
+            self.it = self.it.restart_desk(durable=False)
         client.last, client.used = request, used
         client.answer = self.it.send(request)
         if client.answer.result == 5002:
@@ -157,7 +165,7 @@ def walk(bench: Bench, data: st.DataObject, steps: tuple[str, ...], holds_little
     for _ in range(data.draw(st.integers(1, 25))):
         step = data.draw(st.sampled_from(steps))
         client = data.draw(st.sampled_from(bench.clients))
-        if step in ("update", "end", "lose"):
+        if step in ("update", "end", "lose", "crash"):
             getattr(bench, step)(client, data.draw(shares))
         elif step == "again":
             bench.again(client)
@@ -175,7 +183,7 @@ def walk(bench: Bench, data: st.DataObject, steps: tuple[str, ...], holds_little
 @given(st.data())
 @settings(max_examples=80, deadline=None)
 def test_sessions_in_order_never_hold_more_than_is_left(data: st.DataObject) -> None:
-    walk(Bench(40 * MB, "block"), data, ("update", "update", "again", "end", "top_up", "restart"), True)
+    walk(Bench(40 * MB, "block"), data, ("update", "update", "again", "end", "top_up", "restart", "crash"), True)
 
 
 @given(st.data())

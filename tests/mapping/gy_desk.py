@@ -169,9 +169,10 @@ class Desk(Field):
         self.wire = Wire(self.gy)
         self.enforcer.network = self.wire
 
-    def restart_desk(self) -> Desk:
-        """What a new process makes of the disk: what was not answered is lost."""
-        self.disk.settle()
+    def restart_desk(self, durable: bool = True) -> Desk:
+        """What a new process makes of the disk. durable False: what waits for it is lost."""
+        if durable:
+            self.disk.settle()
         desk = Desk(None, self.rules, self.db)
         desk.now, desk.revision, desk.hop_by_hop = self.now, self.revision, self.hop_by_hop
         desk.settle()

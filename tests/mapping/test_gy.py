@@ -12,8 +12,10 @@ from aaa.engine.authorize import AccessSettings
 from aaa.engine.liveness import Liveness
 from aaa.limits import GY_GRACE_S, GY_GROUPS_MAX
 from aaa.model.accounting import Status
+from aaa.model.mobile import GX, GxFacts
 from aaa.model.records import ACTIVE, ENDED
-from aaa.state.mobile import restart_client
+from aaa.state.mobile import new_session, open_session, restart_client
+from aaa.state.sessions import add_octets
 from native import diameter
 from native.diameter import Message
 from tests.engine.site import AT
@@ -171,12 +173,13 @@ def test_a_report_that_asks_for_nothing_gives_its_grant_back() -> None:
     assert (it.account().reserved_octets, it.charged()) == (0, MB)
 
 
-def test_more_rating_groups_than_a_session_has_room_for_are_not_granted() -> None:
-    it = desk(UNLIMITED)
-    for number in range(3):
-        groups = range(number * 50, number * 50 + 50)
-        it.ask(UPDATE if number else INITIAL, number, *[service(group) for group in groups])
-    assert len(it.facts().grants) == GY_GROUPS_MAX
+def test_more_rating_groups_than_a_session_has_room_for_are_charged_and_not_granted() -> None:
+    it = desk()
+    it.ask(INITIAL, 0, *[service(group) for group in range(50)])
+    it.ask(UPDATE, 1, *[service(group, used=1) for group in range(50, 150)])
+    assert (len(it.facts().grants), it.charged()) == (GY_GROUPS_MAX, 100)
+    it.ask(UPDATE, 2, *[service(group, ask=False) for group in range(50)])
+    assert len(it.ask(UPDATE, 3, service(200)).services) == 1
 
 
 @pytest.mark.parametrize(
@@ -499,6 +502,25 @@ def test_a_session_that_is_not_known_is_refused_without_its_imsi_or_where_none_i
     assert desk(adopt=False).ask(UPDATE, 7, service(used=MB)).result == 5002
 
 
+def test_what_was_not_durable_is_taken_when_it_comes_again() -> None:
+    it = opened()
+    request = it.ccr(UPDATE, 1, service(used=MB))
+    it.gy.receive([request], it.now)
+    lost = Desk(None, it.rules, it.db)
+    assert lost.send(request).octets_granted() == SLICE
+    assert (lost.charged(), lost.account().reserved_octets) == (MB, SLICE)
+
+
+def test_a_session_whose_service_is_deleted_gets_no_more() -> None:
+    it = opened()
+    it.wire.silent = True
+    it.delete("service", "erin")
+    answer = it.ask(UPDATE, 1, service(used=MB))
+    assert (answer.service_result, answer.octets_granted()) == (5030, 0)
+    assert it.session().output_octets == MB
+    assert "ASR" in it.wire.names
+
+
 # One-time events
 
 
@@ -741,6 +763,19 @@ def test_what_radius_reports_of_the_bearer_is_not_charged_as_well() -> None:
     assert it.charged() == 0
     it.ask(UPDATE, 1, service(used=7 * MB))
     assert it.charged() == 7 * MB
+
+
+def test_what_gx_reports_of_the_bearer_is_not_charged_as_well() -> None:
+    it = opened()
+    nas = it.store.nases[HOST]
+    facts = GxFacts(imsi=IMSI, apn="internet", monitored=SLICE)
+    gx = new_session(it.store, GX, nas, b"gx", it.store.services["erin"], facts, it.now)
+    open_session(it.store, gx, it.decisions.of_session(gx, it.now))
+    it.addresses.settle(it.now)
+    add_octets(it.store, gx, 0, 5 * MB, it.now, it.now)
+    assert (gx.output_octets, it.charged()) == (5 * MB, 0)
+    it.ask(UPDATE, 1, service(used=6 * MB))
+    assert it.charged() == 6 * MB
 
 
 # Where it is
