@@ -362,7 +362,8 @@ WITH told AS (
  SELECT json_extract(v.body, '$.id') AS service, json_extract(o.body, '$.id') AS subscriber,
   iif(o.no IS NULL, NULL, coalesce(json_extract(o.body, '$.operator'), 'default')) AS operator,
   h.sessions, h.input_octets, h.output_octets
- FROM (SELECT service, count(*) AS sessions, sum({CHARGED_INPUT}) AS input_octets, sum({CHARGED_OUTPUT}) AS output_octets
+ FROM (SELECT service, count(*) AS sessions, sum({CHARGED_INPUT}) AS input_octets,
+  sum({CHARGED_OUTPUT}) AS output_octets
   FROM session_history WHERE ended_at >= :since AND ended_at < :until AND {CARRIES} GROUP BY service) h
  LEFT JOIN service v ON v.no = h.service LEFT JOIN subscriber o ON o.no = v.subscriber
  UNION ALL

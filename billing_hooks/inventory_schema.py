@@ -119,7 +119,7 @@ class SimView(Struct):
     has_keys: bool
     """Whether it can authenticate: Ki and OPc were pushed."""
     registration: schema.Registration | None
-    """null: it is not attached, as far as is known."""
+    """null: no MME serves it, as far as is known."""
 
 
 class SimPage(Struct):

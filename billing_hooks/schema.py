@@ -373,8 +373,6 @@ class Registration(Struct, omit_defaults=True):
     session_id: str
     mme: str
     """Its Origin-Host."""
-    purged: bool = False
-    """The MME has forgotten the subscriber since."""
     since: Moment | None = None
     updated_at: Moment | None = None
     plmn: str | None = None
@@ -505,7 +503,7 @@ class Session(Struct, omit_defaults=True):
     mme: str | None = None
     """S6a: Origin-Host of the MME."""
     purged: bool | None = None
-    """S6a: the MME has forgotten the subscriber since."""
+    """S6a: it has ended because the MME has forgotten the subscriber."""
     counters: dict[str, str] | None = None
     """Sy: policy counters with their statuses as told."""
     charged: bool | None = None

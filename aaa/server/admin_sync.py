@@ -381,7 +381,7 @@ class Sync:
             return missing("session", name)
         if session.state != ACTIVE:
             return refused(409, "not_live", f"session {session.id} is {views.STATES[session.state]}")
-        if session.nas.client_name not in self._server.clients.by_name:
+        if not session.protocol and session.nas.client_name not in self._server.clients.by_name:
             return refused(409, "not_possible", f"{session.nas.name} is not configured any more")
         at = time.time()
         store = self._store

@@ -270,7 +270,7 @@ def charge_view(session: SessionRecord) -> dict[str, Any]:
 def registration_view(session: SessionRecord) -> dict[str, Any]:
     """Where a SIM is registered."""
     facts = mobile_view(session)
-    names = ("mme", "purged", "plmn", "location", "rat", "imei")
+    names = ("mme", "plmn", "location", "rat", "imei")
     return {
         "session_id": str(session.id),
         "since": moment(session.started_at),
