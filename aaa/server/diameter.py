@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from msgspec.structs import replace
 
@@ -179,6 +179,8 @@ class Diameter:
             for key, peer in list(node.peers.items()):
                 remote = wanted.get(key) or (node.template_of(peer.remote) if key in node.learned else None)
                 dialled = self.settings[node].get(key), before[node].get(key)
+                if key in wanted:
+                    node.learned.discard(key)
                 if remote is None:
                     self._leave(node, peer, DisconnectCause.DO_NOT_WANT_TO_TALK_TO_YOU, now)
                 elif _lasting(remote) == _lasting(peer.remote) and _endpoint(dialled[0]) == _endpoint(dialled[1]):
@@ -455,9 +457,9 @@ class Diameter:
     def _note(self, node: Node, event: Event) -> None:
         match event:
             case Answer(context=context):
-                self._conclude(context.answered, event)  # type: ignore[attr-defined]
+                self._conclude(cast(Context, context).answered, event)
             case Unanswered(context=context):
-                self._conclude(context.unanswered, event)  # type: ignore[attr-defined]
+                self._conclude(cast(Context, context).unanswered, event)
             case Request():
                 self._serve(node, [event])
             case Connect(peer=peer):
@@ -483,13 +485,13 @@ class Diameter:
                 self.log.warning(
                     "diameter.refused",
                     refusal.text or "its CER is malformed",
-                    repeat=(connection.remote_address, origin_host, refusal.result),
+                    repeat=(connection.remote_address, refusal.result),
                     peer=origin_host,
                     address=connection.remote_address,
                     result=int(refusal.result),
                 )
             case Usable(peer=peer, usable=usable):
-                self.agent.usable(node, peer, usable)
+                self.agent.usable(peer, usable)
             case Restarted(peer=peer):
                 self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
                 if self.on_restarted is not None:
@@ -692,5 +694,5 @@ def _lasting(remote: Remote) -> Remote:
 
 
 def _endpoint(entry: PeerSettings | None) -> tuple[str, str]:
-    """Where and how a peer is dialled."""
-    return ("", "") if entry is None else (entry.connect, entry.transport)
+    """Where and how a peer is dialled; empty where it is not."""
+    return (entry.connect, entry.transport) if entry is not None and entry.connect else ("", "")

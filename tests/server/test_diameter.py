@@ -518,6 +518,20 @@ def test_a_reload_takes_a_template_away_with_whom_it_let_in(tmp_path):
     run(conversation())
 
 
+def test_a_peer_that_a_template_let_in_can_be_configured_by_its_name(tmp_path):
+    async def conversation():
+        async with site(tmp_path, node_text(peer_text("*"))) as one:
+            client = await one.opened("mme.example")
+            peer = one.node.peers["mme.example"]
+            one.reload(node_text(peer_text("*") + peer_text("mme.example", requests_max=9)))
+            assert (one.node.peers["mme.example"], peer.remote.requests_max) == (peer, 9)
+            client.close()
+            await one.until(lambda: not peer.is_open)
+            assert one.node.peers["mme.example"] is peer
+
+    run(conversation())
+
+
 def test_a_stop_tells_every_peer_that_we_come_back_and_answers_what_is_in_work(tmp_path):
     async def conversation():
         async with site(tmp_path, node_text(peer_text())) as one:
