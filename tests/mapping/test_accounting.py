@@ -192,3 +192,15 @@ def test_a_service_inside_a_session_is_told_by_its_family() -> None:
     assert not read(vendor_attribute(ERX, 83, b"fast(20m)"), family="generic").service_session
     assert read(vendor_attribute(CISCO, 251, b"Ngold"), family="cisco").service_session
     assert not read(vendor_attribute(CISCO, 251, b"Agold"), family="cisco").service_session
+
+
+@pytest.mark.parametrize(
+    ("sent", "imsi"),
+    [(b"001010000000001", "001010000000001"), (b"00101000000001\0", "00101000000001"), (b"", None), (b"abc", None),
+     (b"0" * 16, None), ("\u0660".encode() * 15, None)],
+)  # fmt: skip
+def test_a_gateway_s_report_names_imsi_and_apn(sent: bytes, imsi: str | None) -> None:
+    called = attribute(30, b"Internet.mnc001.mcc001.gprs")
+    mobile = read(called + vendor_attribute(10415, 1, sent)).mobile
+    assert (None if mobile is None else (mobile.imsi, mobile.apn)) == (None if imsi is None else (imsi, "internet"))
+    assert read(called).mobile is None
