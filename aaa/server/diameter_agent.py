@@ -48,6 +48,7 @@ CREDIT_CONTROL: Final = 272
 EVENT_REQUEST: Final = 4
 ERROR_FLAG_AT: Final = 4
 """Where the command flags stand in a message."""
+LOOP: Final = Refusal(ResultCode.LOOP_DETECTED)
 ELSEWHERE: Final = (ResultCode.UNABLE_TO_DELIVER, ResultCode.TOO_BUSY)
 """Answers of a next hop after which another one may do (RFC 6733 §5.5.4, §6.2)."""
 
@@ -205,9 +206,11 @@ class DiameterAgent:
         if seen.is_learned or not self._is_there(node, peer):
             self._forget(seen)
 
-    def usable(self, node: Node, peer: Peer, is_usable: bool) -> None:
+    def usable(self, peer: Peer, is_usable: bool) -> None:
         """The watchdog trusts a peer, or no more (RFC 3539)."""
-        seen = self._observe(node, peer)
+        seen = self.observed.get(peer)
+        if seen is None:
+            return
         if is_usable:
             self._up(seen, time.time())
         else:
@@ -374,6 +377,9 @@ class DiameterAgent:
         message, node = request.message, seen.node
         destination = destination_of(message)
         found = self.diameter.routes[node].find(destination, route_records(message))
+        if destination.host in node.peers and found != LOOP:
+            # Also one that a template has let in, whom no table knows.
+            found = Way((destination.host,))
         if isinstance(found, Refusal):
             if found.result == ResultCode.UNABLE_TO_DELIVER and destination.host in self._hosts:
                 return None

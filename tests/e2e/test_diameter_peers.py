@@ -10,8 +10,10 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from billing_hooks.peers import PeerDetails
 from native import diameter
 from native.diameter import Message
 from tests.diameter.wire import DICTIONARY, cer, result_of
@@ -93,7 +95,10 @@ def as_brand(server: RunningServer, path: str) -> Any:
 
 
 def peer(server: RunningServer, host: str) -> Any:
-    return server.api("GET", f"/v1/peers/{host}")
+    """As the API shows it, which is as the API says that it does."""
+    answer = server.api("GET", f"/v1/peers/{host}")
+    assert set(msgspec.to_builtins(msgspec.convert(answer, PeerDetails))) == set(answer)
+    return answer
 
 
 def test_a_peer_is_shown_from_its_coming_to_its_going(server: RunningServer) -> None:

@@ -368,6 +368,23 @@ def test_an_application_that_is_not_served_here_is_relayed_all_the_same(tmp_path
     run(converse())
 
 
+def test_a_host_that_a_template_has_let_in_is_found_by_its_name(tmp_path):
+    async def converse() -> None:
+        text = "\n".join((peer_text("hss.mno", "mno"), peer_text("*")))
+        async with site(tmp_path, node_text(text, applications=["s6a"], relay=True)) as one:
+            mme, hss = await one.opened("mme7"), await upstream(one, "hss.mno", "mno")
+            clr = air("hss.mno", Origin_Realm="mno", Destination_Host="mme7")
+            hss.send(clr)
+            asked = await mme.read()
+            assert route_records(asked) == ["hss.mno"]
+            mme.send(aia(asked, host="mme7"))
+            assert result_of(await hss.read()) == 2001
+            hss.send(air("hss.mno", 6, Origin_Realm="mno", Destination_Host="mme7", Route_Record="aaa.example"))
+            assert result_of(await hss.read()) == 3005
+
+    run(converse())
+
+
 def test_the_requests_under_way_through_us_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("aaa.server.diameter_agent.DIAMETER_RELAYED_COUNT_MAX", 2)
 
