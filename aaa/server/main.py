@@ -55,6 +55,7 @@ from aaa.server.admin import Admin
 from aaa.server.admin_sync import Sync
 from aaa.server.applications import Applications
 from aaa.server.diameter import Diameter
+from aaa.server.diameter_resets import ResetTeller
 from aaa.server.dynamic import Dynamic
 from aaa.server.listener import AccessPort, AccountingPort, Port, Statistics
 from aaa.server.log import Level, Log, LogHandler
@@ -193,6 +194,7 @@ class Server:
         if config.diameter.origin_host:
             self.mobile_network.diameter = self.diameter
         self.diameter.applications = self.applications.by_number
+        self.resets = ResetTeller(self.store, config.store.path, self.diameter, self.applications.s6a)
         self.diameter.follow = self.follow
         self.diameter.on_opened = self.note_peer_opened
         self.diameter.on_restarted = self.note_peer_restarted
@@ -372,6 +374,7 @@ class Server:
         for nas in list(self.enforcer.silent):
             if nas.diameter and (nas.name == name or not self.diameter.knows(nas.name)):
                 self.enforcer.reachable(nas)
+        self.resets.note_opened(peer)
 
     def note_peer_restarted(self, peer: Peer) -> None:
         """It has lost its sessions."""
