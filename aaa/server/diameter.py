@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from msgspec.structs import replace
 
@@ -451,15 +451,19 @@ class Diameter:
     # Events
 
     def _note_all(self, node: Node, events: Iterable[Event]) -> None:
+        """A defect in what one event leads to costs the others, and the timer, nothing."""
         for event in events:
-            self._note(node, event)
+            try:
+                self._note(node, event)
+            except Exception as error:
+                self.log.exception("diameter.event_failed", error, about=type(event).__name__)
 
     def _note(self, node: Node, event: Event) -> None:
         match event:
             case Answer(context=context):
-                self._conclude(cast(Context, context).answered, event)
+                cast(Context, context).answered(event)
             case Unanswered(context=context):
-                self._conclude(cast(Context, context).unanswered, event)
+                cast(Context, context).unanswered(event)
             case Request():
                 self._serve(node, [event])
             case Connect(peer=peer):
@@ -496,13 +500,6 @@ class Diameter:
                 self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
                 if self.on_restarted is not None:
                     self.on_restarted(peer)
-
-    def _conclude(self, told: Callable[[Any], None], event: Answer | Unanswered) -> None:
-        """Tell whoever waits; a defect there costs the others of this read nothing."""
-        try:
-            told(event)
-        except Exception as error:
-            self.log.exception("diameter.reply_failed", error, peer=event.peer.remote.origin_host)
 
     def _closed(self, node: Node, peer: Peer, reason: Reason, detail: str) -> None:
         dial = self._dials.pop(peer, None)

@@ -6,6 +6,7 @@ A message of Diameter is a message of SCTP: peers take a send for a whole one. K
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 from collections import deque
@@ -21,6 +22,8 @@ SCTP_NODELAY: Final = 3
 SCTP_DEFAULT_SEND_PARAM: Final = 10
 PAYLOAD_PROTOCOL: Final = 46
 """Diameter in the clear, of IANA's registry (RFC 6733 §11.4)."""
+ACCEPT_PAUSE_S: Final = 1.0
+"""How long nothing is accepted when the process has no descriptors left."""
 MISSING: Final = "this kernel has no SCTP (CONFIG_IP_SCTP, module sctp)"
 
 
@@ -172,13 +175,21 @@ class SctpListener:
         self._loop = loop
         self._socket = sock
         self._make = make
-        loop.add_reader(sock.fileno(), self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def _accept(self) -> None:
         try:
             sock, _ = self._socket.accept()
-        except OSError:
-            return  # it is gone again
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                # It would be readable for ever.
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(ACCEPT_PAUSE_S, self._listen)
+            return
         sock.setblocking(False)
         SctpTransport(self._loop, sock, self._make())
 

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from aaa.diameter import codes
 from aaa.diameter.codes import DisconnectCause
@@ -607,7 +608,29 @@ def test_a_defect_in_who_waits_for_an_answer_costs_the_others_nothing(tmp_path):
                 assert one.diameter.send("client", "example", GX, RAR, b"s", [CONTEXT], done, 0.0)
             client.send(answer_to(await client.read()), answer_to(await client.read()))
             await one.until(lambda: came)
-            assert len(one.log.of("diameter.reply_failed")) == 1
+            assert len(one.log.of("diameter.event_failed")) == 1
+
+    run(conversation())
+
+
+def test_a_defect_at_a_deadline_leaves_the_timer_going(tmp_path):
+    async def conversation():
+        async with site(tmp_path, node_text(peer_text())) as one:
+            client = await one.opened()
+            came = []
+
+            def fail(answer, reason):
+                came.append(reason)
+                raise RuntimeError("a defect")
+
+            peer = one.node.peers["client"]
+            peer.reconfigure(replace(peer.remote, answer_timeout_s=0.01))
+            for _ in range(3):
+                assert one.diameter.send("client", "example", GX, RAR, b"s", [CONTEXT], fail, 0.0)
+                await client.read()
+                expected = len(came) + 1
+                await one.until(lambda expected=expected: len(came) == expected)
+            assert came == ["timeout"] * 3
 
     run(conversation())
 
