@@ -474,7 +474,8 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     ),
     Endpoint(
         method="POST", path="/v1/sessions/{id}/disconnect", roles=SUPPORT, tag="Sessions",
-        summary="Send the NAS a Disconnect-Request", handler=change_session("session_disconnect"),
+        summary="Send what ends a session: Disconnect-Request, RAR, ASR, CLR or SNR",
+        handler=change_session("session_disconnect"),
         query=schema.WaitQuery, answer=schema.SessionChange, answer_status=202,
     ),
     Endpoint(

@@ -33,7 +33,7 @@ LIBRARIES: Final = ("litestar", "uvicorn", "msgspec", "uvloop", "cryptography", 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    """AAA server for internet providers: RADIUS now, Diameter later.
+    """AAA server for internet providers: RADIUS and Diameter.
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage; auth-test and acct-test: 1 rejected, 3 no answer.
     """

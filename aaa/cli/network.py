@@ -19,7 +19,7 @@ LEASE_COLUMNS = ("address", "service_id", "session_id", "nas", "mac", "from", "u
 
 @click.group("nas")
 def nas_group() -> None:
-    """Network access servers, as configured and as learned."""
+    """Network access servers and Diameter clients, as configured and as learned."""
 
 
 def _nas_list(name: str, path: str, columns: tuple[str, ...], text: str) -> None:
@@ -107,7 +107,7 @@ def _session_change(action: str, text: str) -> None:
             click.echo(f"{id}: {', '.join(ends) or answer.get('status', 'sent')}")
 
 
-_session_change("disconnect", "Send the NAS a Disconnect-Request for each session.")
+_session_change("disconnect", "Send what ends each session: Disconnect-Request, RAR, ASR, CLR or SNR.")
 _session_change("reauthorize", "Decide anew about each session, and send the NAS everything that it can be told.")
 
 
