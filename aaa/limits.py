@@ -214,3 +214,5 @@ VECTORS_COUNT_MAX = 5  # vectors of one answer; Bound: TS 29.272 §7.3.16 knows 
 GATEWAYS_COUNT_MAX = 16  # gateways told of one registration; Bound: an MME has room for as many PDN connections
 DIAMETER_SPELLINGS_COUNT_MAX = 64  # ways to write our names that are known at once; Bound: more is somebody's game
 GX_PARTS_COUNT_MAX = 1_024  # quotas and moments kept as AVPs; Bound: about 200 KiB; most bearers share a few
+DIAMETER_RESET_DELAY_S = 1.0  # seconds; Bound: a peer that has just come up may not take requests yet
+DIAMETER_RESET_AGAIN_S = 30.0  # seconds; Bound: how often an MME that does not answer is told of a restore again

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
+from aaa.diameter.codes import RESULT_CODE
 from aaa.diameter.peer import Peer
+from aaa.limits import DIAMETER_RESET_AGAIN_S, DIAMETER_RESET_DELAY_S
 from aaa.mapping.s6a import S6a
 from aaa.server.diameter import Diameter
 from aaa.state import schema
@@ -32,12 +34,17 @@ class ResetTeller:
         if capabilities is None or self._s6a.number not in capabilities.applications or capabilities.relay:
             return
         if self._resets.owes(host.lower()):
-            self._diameter.loop.call_soon(self._tell, host, peer.remote.origin_realm)
+            self._diameter.loop.call_later(DIAMETER_RESET_DELAY_S, self._tell, peer)
 
-    def _tell(self, host: str, realm: str) -> None:
+    def _tell(self, peer: Peer) -> None:
+        host, realm = peer.remote.origin_host, peer.remote.origin_realm
+        if not peer.is_open or not self._resets.owes(host.lower()):
+            return
+
         def answered(message: Message | None, reason: str) -> None:
+            code = None if message is None else message.get_unsigned32(RESULT_CODE)
             # An MME that does not know the command has answered as well.
-            if message is not None:
+            if message is not None and (code is None or not 3002 <= code < 4000):
                 self._resets.note_told(host.lower())
                 self._journal.flush()
 
@@ -46,3 +53,4 @@ class ResetTeller:
         self._diameter.send(
             host, realm, self._s6a.number, request.command, request.session_id, request.avps, answered, time.time()
         )
+        self._diameter.loop.call_later(DIAMETER_RESET_AGAIN_S, self._tell, peer)
