@@ -86,6 +86,7 @@ DYNAMIC_REFUSED_S = 3600.0  # seconds; Bound: how long that holds; it may have b
 DYNAMIC_CHANGES_MAX = 65_536  # differences kept; Bound: about 40 MiB; past it they are made again
 ADMIN_SLICE_COUNT = 500  # records; Bound: well under 1 ms between two looks at the packets
 METRICS_SLICE_SAMPLES = 500  # samples; Bound: about 0.3 ms of the loop, whatever the number of NASes
+METRICS_SLICE_PEERS = 10  # Diameter peers; Bound: each has some ten commands at 5 µs, so half a millisecond of the loop
 RECENT_KEYS_MAX = 32_768  # sessions and balances; Bound: about 16 MiB of the writer, 0.5 s of replay at start-up
 RECENT_SLICE_COUNT = 512  # rows; Bound: a few milliseconds of one commit
 EVENTS_KEPT_MAX = 10_000  # events; Bound: about 8 MiB; the feed reads older ones from the store

@@ -20,6 +20,7 @@ SUCCESS = bytes.fromhex("0000010c4000000c000007d1")
 """Result-Code 2001 as it stands in nearly every answer."""
 EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE = 297, 298
 NO_RESULT: Final = 0
+SUCCESS_CLASS: Final = 2
 CLASSES: Final = ("none", "1xxx", "2xxx", "3xxx", "4xxx", "5xxx", "unanswered")
 """Of answers by the first digit of Result-Code or Experimental-Result-Code."""
 UNANSWERED: Final = len(CLASSES) - 1
@@ -85,15 +86,20 @@ class Traffic:
                 last = message.command
                 counters = self._of(self.received, (message.application, last))
             if SUCCESS in octets:
-                counters.classes[2] += 1
+                counters.classes[SUCCESS_CLASS] += 1
             else:
                 result = result_of(Message.parse(octets))
                 counters.classes[min(result // 1000, 5)] += 1
-                if result not in self.results and len(self.results) >= DIAMETER_RESULTS_COUNT_MAX:
-                    result = NO_RESULT
-                self.results[result] += 1
+                self._note_result(result)
             counters.latency[bucket] += 1
             counters.latency_sum_ns += spent_ns
+
+    def _note_result(self, result: int) -> None:
+        if result // 1000 == SUCCESS_CLASS:
+            return
+        if result not in self.results and len(self.results) >= DIAMETER_RESULTS_COUNT_MAX:
+            result = NO_RESULT
+        self.results[result] += 1
 
     @staticmethod
     def _of(table: dict[Command, CommandCounters], command: Command) -> CommandCounters:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aaa.diameter.watchdog import WatchdogState
 from aaa.engine.enforce import SECONDS_BUCKETS
-from aaa.limits import METRICS_SLICE_SAMPLES
+from aaa.limits import METRICS_SLICE_PEERS, METRICS_SLICE_SAMPLES
 from aaa.model.access import Cause
 from aaa.model.accounting import AccountingOutcome
 from aaa.model.enforcement import OPEN
@@ -35,8 +35,6 @@ POOL_EVENTS: Final = ("renewed", "new", "moved", "freed", "expired", "exhausted"
 SECRETS: Final = ("first", "second")
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-PEERS_SLICE_COUNT: Final = 50
-"""Diameter peers summed up at a time; each has some ten commands, and takes some 5 µs for one."""
 DIAMETER_BUCKETS_STEP: Final = 2
 """Of their buckets every second one is told: there is a histogram for each peer and command."""
 
@@ -377,7 +375,7 @@ class Metrics:
             traffic.add(seen.traffic)
             traffic.results.update(peer.refusals)
             traffic.drops.update(peer.drops)
-            if count % PEERS_SLICE_COUNT == 0:
+            if count % METRICS_SLICE_PEERS == 0:
                 await asyncio.sleep(0)
         return sums
 
