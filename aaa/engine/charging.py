@@ -307,8 +307,11 @@ class Charging:
                 continue
             is_free = group in free
             grant = Grant(0, at, False, SUCCESS, 0, unit.service, plan.counts, is_free)
+            former = grants.get(group)
             grants[group] = grant
             if not unit.asked:
+                # Redirected or restricted, a client reports its last units and asks no more until it is told to.
+                grant.final = former is not None and waits(former)
                 continue
             if is_free:
                 grant.octets = self.settings.slice
@@ -332,8 +335,10 @@ class Charging:
         for unit in units:
             if unit.group not in answered and (unit.group in facts.grants or make_room(facts, answered)):
                 answered.append(unit.group)
+                former = facts.grants.get(unit.group)
+                is_waiting = not unit.asked and former is not None and waits(former)
                 told = result if unit.asked else SUCCESS
-                facts.grants[unit.group] = Grant(0, at, False, told, 0, unit.service)
+                facts.grants[unit.group] = Grant(0, at, is_waiting, told, 0, unit.service)
         facts.answered = answered
 
     def give_up(self, facts: GyFacts, account: Account | None, units: list[Units]) -> None:
@@ -412,7 +417,7 @@ class Charging:
             return f"quota is taken back: {desired.body.reason}" if held and is_grant(confirmed) else ""
         service = session.service
         account = service.account if service is not None else None
-        wants = any(grant.final or grant.result != SUCCESS for grant in grants)
+        wants = any(waits(grant) for grant in grants)
         if service is None or account is None or service.plan.body.quota is None:
             if wants:
                 return "quota is available"
@@ -437,6 +442,11 @@ def left_of(account: Account) -> int:
 def denial_code(decision: DecisionRecord) -> int:
     """How a denial is told (RFC 8506 §9, TS 32.299 §6.5)."""
     return CREDIT_LIMIT_REACHED if decision.body.reason == "quota_exhausted" else AUTHORIZATION_REJECTED
+
+
+def waits(grant: Grant) -> bool:
+    """Whether its client was told that there is no more."""
+    return grant.final or grant.result != SUCCESS
 
 
 def make_room(facts: GyFacts, answered: list[int]) -> bool:

@@ -378,7 +378,7 @@ class Gy:
         if group == WHOLE_SESSION:
             if grant.validity_s:
                 parts.append(diameter.unsigned32_avp(VALIDITY_TIME, grant.validity_s))
-            if grant.final:
+            if grant.final and grant.octets:
                 parts.append(self.final)
             return b"".join(parts)
         if grant.service >= 0:
@@ -388,11 +388,11 @@ class Gy:
         if grant.validity_s:
             parts.append(diameter.unsigned32_avp(VALIDITY_TIME, grant.validity_s))
         parts.append(diameter.unsigned32_avp(codes.RESULT_CODE, grant.result))
-        if grant.final:
-            parts.append(self.final)
         if grant.octets:
             threshold = min(int(grant.octets * self.threshold), 0xFFFFFFFF)
-            if threshold and not grant.final:
+            if grant.final:
+                parts.append(self.final)
+            elif threshold:
                 parts.append(three_gpp_unsigned32(VOLUME_QUOTA_THRESHOLD, threshold))
             parts.append(self.holding)
             parts.append(self.triggers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from aaa.state.mobile import new_session, open_session, restart_client
 from aaa.state.sessions import add_octets
 from native import diameter
 from native.diameter import Message
+from tests.diameter.wire import complaints
 from tests.engine.site import AT
 from tests.mapping.gy_desk import (
     APPLICATION,
@@ -608,6 +611,25 @@ def test_proxies_get_their_state_back() -> None:
     assert answer.get("Proxy-Info") == state
 
 
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="tests/peers.sh installs tshark")
+def test_tshark_has_nothing_against_what_is_sent(tmp_path: Path) -> None:
+    sent = []
+    for rules in (
+        {"final_unit_action": "redirect", "redirect_url": "https://top-up.example/"},
+        {"final_unit_action": "restrict", "restrict_filter": "permit out ip from 192.0.2.1 to any"},
+        {"final_unit_action": "restrict", "restrict_filter": "garden", "family": "open5gs"},
+    ):
+        it = desk(quota(3 * MB, "block", direction="down"), **rules)
+        it.decisions.use(compile_texts({"test.toml": PLACED}))
+        sent.append(it.ask(INITIAL, 0, service(1, Service_Identifier=2), key="one"))
+        sent.append(it.ask(INITIAL, 0, more=[("Requested-Service-Unit", [])], key="two"))
+        sent += [it.ask(UPDATE, number, service(used=MB)) for number in range(1, 5)]
+        sent.append(event(it, BALANCE, [("CC-Total-Octets", MB)]))
+        sent.append(event(it, DEBIT, [("CC-Money", [("Unit-Value", [("Value-Digits", 1)])])], "f"))
+        sent.append(it.ask(TERMINATION, 9))
+    assert complaints([answer.octets for answer in sent], tmp_path) == []
+
+
 # Changes reach the client
 
 
@@ -635,6 +657,15 @@ def test_a_top_up_wakes_a_session_that_was_told_its_final_unit() -> None:
     assert (answer.is_final, answer.octets_granted()) == (False, (6 * MB - 1000) // 2)
     it.top_up(5 * MB, id="t2")
     assert it.wire.names == ["RAR"]
+
+
+def test_a_top_up_wakes_a_client_that_was_redirected_and_asks_no_more() -> None:
+    it = opened(quota(MB, "block"), final_unit_action="redirect", redirect_url="https://top-up.example/")
+    answer = it.ask(UPDATE, 1, service(used=MB, ask=False))
+    assert (answer.service_result, answer.is_final) == (2001, False)
+    it.top_up(MB)
+    assert it.wire.names == ["RAR"]
+    assert it.ask(UPDATE, 2, service()).octets_granted() == MB
 
 
 def test_a_top_up_wakes_a_session_that_was_refused() -> None:
