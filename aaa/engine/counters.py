@@ -59,16 +59,18 @@ class Counters:
         session = self.find(nas, key)
         if session is None or session.service is not service or session.mobile.imsi != facts.imsi:
             session = new_session(self.store, SY, nas, key, service, facts, at)
-            report = self.look(session, at)
+            decision = self.decisions.of_session(session, at)
+            report = self.look(session, decision, at)
             # A client that lost its session begins another one; the first of them ends here, unheard of.
             for older in sessions_of(service, SY, facts.imsi):
                 if older.nas is nas and older.key != key:
                     end_session(self.store, older, older.updated_at, CAUSE_LOST_CARRIER, False, at)
-            open_session(self.store, session, self.decisions.of_session(session, at))
+            open_session(self.store, session, decision)
         else:
             session.mobile = facts
-            report = self.look(session, at)
             session.decision = session.desired = self.decisions.of_session(session, at)
+            report = self.look(session, session.desired, at)
+        nas.last_accounting_at = at
         self.note_told(session, report, at)
         return session, report
 
@@ -79,9 +81,14 @@ class Counters:
             return None
         return session
 
-    def end(self, session: SessionRecord, cause: int, at: float) -> None:
-        """The client follows no more."""
-        end_session(self.store, session, at, cause, True, at)
+    def end(self, nas: NasRecord, key: bytes, cause: int, at: float) -> bool:
+        """The client follows no more; False: it never did, as far as is known. Harmless when repeated."""
+        session = self.find(nas, key)
+        if session is not None:
+            end_session(self.store, session, at, cause, True, at)
+            return True
+        former = nas.sessions.get(key)
+        return former is not None and former.protocol == SY and former.ended_by_nas
 
     def note_told(self, session: SessionRecord, report: Report, at: float) -> None:
         """The client knows of this now."""
@@ -94,14 +101,13 @@ class Counters:
 
     # Statuses
 
-    def look(self, session: SessionRecord, at: float) -> Report:
-        """The statuses that a session follows, as they are at `at`."""
+    def look(self, session: SessionRecord, decision: DecisionRecord, at: float) -> Report:
+        """The statuses that a session follows, as they are at `at` under a decision."""
         service = session.service
         wanted = session.mobile.wanted or COUNTERS
         if service is None:
             return Report(OVER).only(wanted)
         decisions = self.decisions
-        decision: DecisionRecord = decisions.of_session(session, at)
         balance = quota_facts(self.store, service, at)
         report = Report(statuses_of(service, decision.body, balance, at), {})
         until = decisions.holds_until(service)

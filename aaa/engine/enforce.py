@@ -774,7 +774,8 @@ class Enforcer:
         tired = enforcement.attempts >= ENFORCE_FAILED_AFTER
         if enforcement.action == "coa" and (refused or (tired and reply.result == "nak")):
             self._tell_failed(enforcement, "refused", reply, at)
-            if self.settings.escalate == "disconnect":
+            # A PCRF that takes no notification loses nothing but that.
+            if self.settings.escalate == "disconnect" and session.protocol != SY:
                 enforcement.action = "disconnect"
                 enforcement.reason += f"; CoA refused{describe(enforcement)}"
                 enforcement.told = False

@@ -163,10 +163,9 @@ class Sy:
         """§4.5.3."""
         message = request.message
         nas = self._store.nases.get(origin_of(message)[0])
-        session = None if nas is None else self.counters.find(nas, message.get(codes.SESSION_ID) or b"")
-        if session is None:
+        key = message.get(codes.SESSION_ID) or b""
+        if nas is None or not self.counters.end(nas, key, USER_REQUEST, at):
             return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
-        self.counters.end(session, USER_REQUEST, at)
         return [diameter.unsigned32_avp(codes.RESULT_CODE, ResultCode.SUCCESS)]
 
     # Notifications
@@ -177,22 +176,22 @@ class Sy:
         """See aaa.mapping.application; also between equal decisions."""
         if session.service is None:
             return NO_DIFFERENCE
-        report = self._owed(session, confirmed is None)
+        report = self._owed(session, desired, confirmed is None)
         if not report.statuses:
             return NO_DIFFERENCE
         return Difference("coa", ", ".join(report.statuses), shown(report))
 
-    def _owed(self, session: SessionRecord, all_of_it: bool) -> Report:
+    def _owed(self, session: SessionRecord, desired: DecisionRecord, all_of_it: bool) -> Report:
         """What the PCRF is to be told now."""
         at = self._clock.at()
-        report = self.counters.look(session, at)
+        report = self.counters.look(session, desired, at)
         return report if all_of_it else report.only(self.counters.changed(session, report, at))
 
     def change_request(
         self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
     ) -> Outgoing:
         """§4.5.2: an SNR with the counters that differ."""
-        report = self._owed(session, confirmed is None)
+        report = self._owed(session, desired, confirmed is None)
         avps = tuple(reports(report))
         return Notification(SPENDING_STATUS_NOTIFICATION, "SNR", avps, shown=shown(report), report=report)
 

@@ -305,8 +305,9 @@ def test_a_termination_ends_the_session_once() -> None:
     it.follow()
     assert it.ask("STR", ("Termination-Cause", 1))["result"] == 2001
     assert it.session.state == ENDED
-    assert it.ask("STR", ("Termination-Cause", 1))["result"] == 5002
+    assert it.ask("STR", ("Termination-Cause", 1))["result"] == 2001
     assert len(it.events("session.stopped")) == 1
+    assert it.ask("STR", ("Termination-Cause", 1), session="pcrf;2")["result"] == 5002
 
 
 def test_a_change_of_state_is_told_with_all_that_follows_from_it_and_nothing_else() -> None:
@@ -408,6 +409,23 @@ def test_a_pcrf_that_does_not_know_the_session_any_more_ends_it() -> None:
     it.settle()
     it.told(5002)
     assert it.session.state == ENDED
+
+
+def test_a_pcrf_that_takes_no_notification_is_told_again_and_never_what_is_not_so() -> None:
+    it = world()
+    it.follow("state")
+    it.state("suspended")
+    it.settle()
+    for _ in range(10):
+        if it.wire.waiting:
+            assert it.told(5012) == {"state": "suspended"}
+        it.settle(600)
+    assert it.session.state == ACTIVE
+    assert it.events("enforcement.failed")
+    it.state("active")
+    it.settle()
+    # What it knows is uncertain by now.
+    assert it.told() == {"state": "active"}
 
 
 def test_a_deleted_service_is_told_as_terminated_and_its_session_ends() -> None:
