@@ -26,6 +26,7 @@ from aaa.model.mobile import GY, Grant, GyFacts
 from aaa.model.records import ACTIVE, ENDED, NEVER, Account, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import account_of, give_back, refresh
 from aaa.state.mobile import open_session
+from aaa.state.meters import put_aside
 from aaa.state.reservations import hold_again
 from aaa.state.sessions import add_octets, end_session, reopen_session
 from aaa.state.store import COUNTERS, WHOLE, Store
@@ -206,6 +207,8 @@ class Charging:
                     used_output += unit.output_octets
         session.input_octets += free_input
         session.output_octets += free_output
+        if free_input or free_output:
+            put_aside(self.store, session, free_input, free_output)
         # A client's first clock may be the time of day (docs/diameter.md): no session is older than it is.
         session.session_time_s += min(time_s, int(at - since) + 1) if time_s else 0
         session.updated_at = session.heard_at = at

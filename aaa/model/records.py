@@ -429,7 +429,8 @@ class SessionRecord:
     credit: tuple[int, int] | None
     """Input and output octets of its next reports that another session of the bearer was charged for already."""
     aside: tuple[int, int] | None
-    """Input and output octets that it has reported and that another session of the bearer was charged for."""
+    """Input and output octets that it has reported and that were not charged to it: another session of the bearer was
+    charged for them, or their rating group is free."""
     service_session: bool
     adopted: bool
     key: bytes

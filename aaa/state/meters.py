@@ -162,7 +162,7 @@ def add_credit(store: Store, session: SessionRecord, input_octets: int, output_o
 
 
 def put_aside(store: Store, session: SessionRecord, input_octets: int, output_octets: int) -> None:
-    """So much was reported by the session and charged to another one."""
+    """So much was reported by the session and is not charged to it."""
     was_input, was_output = session.aside or (0, 0)
     session.aside = (was_input + input_octets, was_output + output_octets)
     store.touch_session(session, WHOLE)
