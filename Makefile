@@ -29,7 +29,7 @@ bench: build peers
 	$(BIN)/python -m bench.dynamic
 	$(BIN)/python -m bench.enforce
 
-# Seconds for each of the nine harnesses; hours are welcome.
+# Seconds for each of the eleven harnesses; hours are welcome.
 FUZZ_SECONDS ?= 20
 fuzz: build peers
 	$(BIN)/python native/fuzz/run.py --seconds $(FUZZ_SECONDS)

@@ -28,11 +28,13 @@ from aaa.state.entities import apply_operation
 from aaa.state.seal import Sealer
 from aaa.state.store import Store
 from native import diameter
+from native.diameter import Grammar
 
 CLIENT: Final = "client.example"
 SERVED: Final = ("Gx", "Gy", "S6a", "Sy")
 PROXIABLE: Final = diameter.FLAG_REQUEST | diameter.FLAG_PROXIABLE
 REQUESTS_MAX: Final = 8
+FAULTS: Final = (3009, 5001, 5004, 5005, 5008, 5009, 5014)
 AT: Final = 1_795_244_400.0
 
 
@@ -124,6 +126,39 @@ def stream(data: bytes) -> None:
     assert node.ready() is not None
 
 
+@cache
+def commands() -> tuple[tuple[bytes, Grammar], ...]:
+    """Head of a request behind its length, and its grammar; of every command that is served."""
+    return tuple(
+        (struct.pack(">IIQ", PROXIABLE << 24 | command, application, 0), grammar)
+        for (application, command, is_request), grammar in local().grammars.items()
+        if is_request
+    )
+
+
+def grammars(data: bytes) -> None:
+    """Whatever stands behind a good header, the grammar of its command finds nothing, or an offender that can be told.
+
+    The first octet chooses the command; the rest is its AVPs.
+    """
+    body = data[1 : 1 + (len(data) - 1 & ~3)]
+    known = commands()
+    head, grammar = known[data[0] % len(known)] if data else known[0]
+    message = diameter.Message.parse(b"\1" + (20 + len(body)).to_bytes(3) + head + body)
+    found = grammar.check(message)
+    if found is None:
+        assert message.fault == diameter.FAULT_NONE
+        return
+    code, offender = found
+    assert code in FAULTS
+    assert len(offender) % 4 == 0
+    assert code != codes.ResultCode.INVALID_AVP_BITS or not offender[4] & 0x1F
+    answer = diameter.Message.parse(diameter.answer(message, [diameter.grouped_avp(codes.FAILED_AVP, [offender])]))
+    group = answer.get_group(codes.FAILED_AVP)
+    assert group is not None
+    assert answer.fault == group.fault == diameter.FAULT_NONE
+
+
 class Unwritten:
     """Takes groups of the journal; `Site` says that they are durable."""
 
@@ -203,8 +238,14 @@ def requests(data: bytes) -> None:
                 assert command.grammar.check(answer) is None, dictionary().show(answer)
 
 
-def seeds(_harness: str) -> Iterator[bytes]:
+def seeds(harness: str) -> Iterator[bytes]:
     """Good requests of all applications, alone and in a row, and what a peer says of itself."""
+    if harness == "grammars":
+        heads = [head[1:8] for head, _ in commands()]
+        for seed in seeds("stream"):
+            if seed[7:14] in heads and len(seed) == 2 + int.from_bytes(seed[3:6]):
+                yield bytes((heads.index(seed[7:14]),)) + seed[22:]
+        return
     numbers = {app.name: app.number for app in local().applications}
     imsi: tuple[str, Value] = (
         "Subscription-Id",

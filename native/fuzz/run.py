@@ -24,7 +24,7 @@ CORPUS = ROOT / "build" / "fuzz"
 SANITIZERS = "address,undefined"
 HARNESSES = {
     "harness": ("decode", "inside", "fragments", "answer", "build", "proofs", "messages", "avps"),
-    "machines": ("stream", "requests"),
+    "machines": ("grammars", "stream", "requests"),
 }
 """By module."""
 MODULES = {harness: module for module, harnesses in HARNESSES.items() for harness in harnesses}
