@@ -22,7 +22,7 @@ cdef class Mobility:
     )
     @cython.locals(decisions=Decisions, number=NumberRecord)
     cpdef DecisionRecord decide(self, ServiceRecord service, SimRecord sim, str host, str plmn, double at)
-    cpdef bint lock_allows(self, ServiceRecord service, str host, str imei) except -1
+    cpdef bint lock_allows(self, ServiceRecord service, str host, long long rat, str imei) except -1
     @cython.locals(session=SessionRecord)
     cpdef SessionRecord registration(self, NasRecord nas, str imsi)
     @cython.locals(session=SessionRecord)

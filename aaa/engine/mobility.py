@@ -88,7 +88,7 @@ class Mobility:
             return Admission(ROAMING if away else NO_SUBSCRIPTION, message, sim, decision)
         if first_qos(service, decision) is None:
             return Admission(NO_SUBSCRIPTION, "The plan has no APN", sim, decision)
-        if not service.bare and service.body.lock is not None and not self.lock_allows(service, host, imei):
+        if not service.bare and service.body.lock is not None and not self.lock_allows(service, host, rat, imei):
             return Admission(DEVICE, "This service cannot be used from here", sim, decision)
         return Admission(ADMITTED, "", sim, decision)
 
@@ -102,16 +102,16 @@ class Mobility:
         place = (host, "generic", None, calling, None, None, None, "s6a", plmn, "")
         return decisions.of_place(service, place, at)
 
-    def lock_allows(self, service: ServiceRecord, host: str, imei: str) -> bool:
+    def lock_allows(self, service: ServiceRecord, host: str, rat: int, imei: str) -> bool:
         """Whether a service may be used at this MME and by this device. A lock to a port, line or MAC fits no mobile;
-        an IMEI that was not told yet is told at the next step."""
+        an IMEI that comes with a challenge at best is asked for where the MME registers."""
         lock = service.body.lock
         assert lock is not None
         if lock.port or lock.circuit or lock.mac:
             return False
         if lock.nas and host not in lock.nas:
             return False
-        if not lock.device or not imei:
+        if not lock.device or (not imei and rat < 0):
             return True
         for name in lock.device:
             device = self.store.inventory.devices.get(name)
