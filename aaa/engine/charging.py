@@ -25,9 +25,9 @@ from aaa.model.charging import Units
 from aaa.model.mobile import GY, Grant, GyFacts
 from aaa.model.records import ACTIVE, ENDED, NEVER, Account, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import account_of, give_back, refresh
-from aaa.state.mobile import open_session
 from aaa.state.meters import put_aside
-from aaa.state.reservations import hold_again
+from aaa.state.mobile import open_session
+from aaa.state.reservations import hold_again, left_of
 from aaa.state.sessions import add_octets, end_session, reopen_session
 from aaa.state.store import COUNTERS, WHOLE, Store
 from policy.decide import decide
@@ -154,7 +154,7 @@ class Charging:
         self.count(session, units, at)
         if kind == TERMINATION:
             facts.answered = []
-            self.end(session, cause, True, at)
+            end_session(store, session, at, cause, True, at)
             return SUCCESS
         store.touch_session(session, COUNTERS)
         refusal = self.refusal_of(session)
@@ -169,17 +169,8 @@ class Charging:
                 store.touch_session(session, WHOLE)
         if single and is_refused(facts):
             facts.result = facts.grants[facts.answered[0]].result
-            self.end(session, CAUSE_REFUSED, False, at)
+            end_session(store, session, at, CAUSE_REFUSED, False, at)
         return facts.result
-
-    def end(self, session: SessionRecord, cause: int, by_client: bool, at: float) -> None:
-        """The session is over, and what it holds is free for others that were told that there is no more."""
-        account = session.service.account if session.service is not None else None
-        was_short = account is not None and left_of(account) <= account.reserved_octets
-        end_session(self.store, session, at, cause, by_client, at)
-        if account is not None and was_short and left_of(account) > account.reserved_octets:
-            for member in account.members:
-                self.store.affect(member)
 
     def refusal_of(self, session: SessionRecord) -> int:
         """Why a session's SIM may not be charged for its service; 0: it may."""
@@ -435,11 +426,6 @@ class Charging:
             if any(grant.octets > to_change > 0 and not grant.free for grant in held):
                 return "the plan changes before its grant ends"
         return ""
-
-
-def left_of(account: Account) -> int:
-    """What may still be charged to an account; 0 or below: it is exhausted."""
-    return account.left_octets - (account.charged_octets - account.settled_octets)
 
 
 def denial_code(decision: DecisionRecord) -> int:

@@ -84,11 +84,14 @@ def charged_session(session: SessionRecord) -> SessionRecord | None:
         return session
     service = session.service
     live = None if service is None else service.live
-    for other in () if live is None or session.protocol not in METERS else live.sessions:
-        if other.protocol in METERS and other.state == ACTIVE and not other.shadowed and reports(other):
-            if other is not session and is_same(session, other):
-                return other
-    return None
+    if live is None or session.protocol not in METERS:
+        return None
+    metering = [
+        other
+        for other in live.sessions
+        if other.protocol in METERS and other.state == ACTIVE and not other.shadowed and reports(other)
+    ]
+    return next((other for other in metering if other is not session and is_same(session, other)), None)
 
 
 def give_way(store: Store, session: SessionRecord, meter: SessionRecord, learned: bool) -> None:
