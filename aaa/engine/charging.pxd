@@ -21,8 +21,6 @@ cdef class Charging:
     cpdef long apply(
         self, SessionRecord session, int kind, long long number, list units, bint single, int cause, double at
     ) except -1
-    @cython.locals(account=Account, was_short=bint)
-    cpdef end(self, SessionRecord session, int cause, bint by_client, double at)
     cpdef long refusal_of(self, SessionRecord session) except -1
     @cython.locals(since=double, time_s=cython.longlong, used_input=cython.longlong, used_output=cython.longlong,
                    free_input=cython.longlong, free_output=cython.longlong, nas=NasRecord)
@@ -44,6 +42,5 @@ cdef class Charging:
     @cython.locals(service=ServiceRecord, version=cython.longlong, is_placed=bint, ends=bint)
     cpdef bint is_last(self, SessionRecord session, double at) except -1
 
-cpdef long long left_of(Account account) except? -1
 cpdef long denial_code(DecisionRecord decision) except -1
 cpdef object free_groups(DecisionRecord decision, str apn)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from aaa.model.mobile import GY, GyFacts
 from aaa.model.records import ACTIVE, Account, ServiceRecord, SessionRecord
+from aaa.state.store import Store
 
 
 def held_octets(facts: GyFacts) -> int:
@@ -32,12 +33,25 @@ def account_of(session: SessionRecord) -> Account | None:
     return None if service is None else service.account
 
 
-def release(session: SessionRecord) -> None:
-    """A Gy session is over: what it holds is anybody's. Harmless when repeated."""
+def left_of(account: Account) -> int:
+    """What may still be charged to an account; 0 or below: it is exhausted."""
+    return account.left_octets - (account.charged_octets - account.settled_octets)
+
+
+def release(store: Store, session: SessionRecord) -> None:
+    """A Gy session is over: what it holds is anybody's, and who was told that there is no more is looked at.
+
+    Harmless when repeated.
+    """
     facts: GyFacts = session.mobile
     account = account_of(session)
     if account is not None:
+        left = left_of(account)
+        was_short = left <= account.reserved_octets
         account.reserved_octets -= held_octets(facts)
+        if was_short and left > account.reserved_octets:
+            for member in account.members:
+                store.affect(member)
     facts.released = True
 
 

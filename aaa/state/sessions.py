@@ -408,7 +408,7 @@ def end_session(
     session.ended_by_nas = by_nas
     session.heard_at = received_at
     if session.protocol == GY:
-        release(session)
+        release(store, session)
     store.detach_session(session)
     store.ended.append(session)
     store.touch_session(session, WHOLE)

@@ -747,6 +747,20 @@ def test_a_session_that_holds_quota_and_is_silent_is_over_and_what_it_holds_is_f
     assert (it.session().state, it.account().reserved_octets) == (ENDED, 0)
 
 
+def test_what_a_silent_session_held_is_offered_to_who_was_refused() -> None:
+    it = desk(quota(2 * MB, "block"), validity=60.0)
+    for name in ("one", "two", "three"):
+        it.ask(INITIAL, 0, service(), key=name)
+    it.now += 100.0
+    assert it.ask(UPDATE, 1, service(used=0), key="two").octets_granted() == MB
+    it.now += 100.0
+    liveness(it).tick(it.now)
+    it.addresses.settle(it.now)
+    it.settle()
+    assert it.session("one").state == ENDED
+    assert [(outgoing.name, session.key) for outgoing, session in it.wire.sent] == [("RAR", b"three")]
+
+
 def test_a_session_that_was_closed_for_its_silence_and_speaks_goes_on() -> None:
     it = opened(validity=60.0)
     repeated = it.ccr(UPDATE, 1, service(used=MB))

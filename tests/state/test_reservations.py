@@ -72,7 +72,7 @@ def test_an_end_of_any_kind_gives_back_once(world: World) -> None:
     assert held(world) == 500
     end_session(world.store, one, AT, 0, True, AT)
     assert held(world) == 200
-    release(one)
+    release(world.store, one)
     assert held(world) == 200
     reopen_session(world.store, one)
     hold_again(one)
