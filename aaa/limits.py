@@ -217,3 +217,4 @@ DIAMETER_SPELLINGS_COUNT_MAX = 64  # ways to write our names that are known at o
 GX_PARTS_COUNT_MAX = 1_024  # quotas and moments kept as AVPs; Bound: about 200 KiB; most bearers share a few
 DIAMETER_RESET_DELAY_S = 1.0  # seconds; Bound: a peer that has just come up may not take requests yet
 DIAMETER_RESET_AGAIN_S = 30.0  # seconds; Bound: how often an MME that does not answer is told of a restore again
+DIAMETER_CERTIFICATES_MAX = 1_024  # certificates; Bound: 0.2 MiB; peers that came by TLS and may resume their session

@@ -242,7 +242,7 @@ class Link(asyncio.Protocol):
         return plain
 
     def _tls_is_up(self, tls: Tls) -> None:
-        certificate = certificate_of(tls.session)
+        certificate = certificate_of(tls.session, self._diameter.setup.tls.verified)
         for data in self._early:
             tls.send(data)
         self._early.clear()

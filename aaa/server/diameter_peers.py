@@ -59,7 +59,7 @@ def set_up(config: Config) -> tuple[Setup, list[Problem]]:
         contexts = read_contexts(config)
     except (OSError, ValueError) as error:
         problems.append(report.problem(("tls",), f"the certificates of peers cannot be used: {error}"))
-        contexts = Contexts(None, {}, {})
+        contexts = Contexts(None, {}, {}, {})
     return Setup(words, contexts), problems
 
 

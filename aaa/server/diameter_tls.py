@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from aaa.config import Config, Tls
 from aaa.config.outward import VERSIONS, load_chain
 from aaa.diameter.settings import Certificate
+from aaa.limits import DIAMETER_CERTIFICATES_MAX
 
 
 class Contexts(NamedTuple):
@@ -24,6 +25,8 @@ class Contexts(NamedTuple):
     """For connections that we dial, by file of authorities."""
     authorities: dict[str, frozenset[bytes]]
     """SHA-256 of the certificates of each file."""
+    verified: dict[bytes, frozenset[bytes]]
+    """By SHA-256 of a peer's certificate, the chain by which it was verified; the oldest first."""
 
 
 def read_contexts(config: Config) -> Contexts:
@@ -34,10 +37,14 @@ def read_contexts(config: Config) -> Contexts:
     if files and tls.cert is not None:
         server = _context(ssl.PROTOCOL_TLS_SERVER, tls, files)
         server.verify_mode = ssl.CERT_REQUIRED
+        # Connections last: there is nothing to win by resuming, which shows no chain (see certificate_of).
+        server.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        server.num_tickets = 0
     return Contexts(
         server,
         {file: _context(ssl.PROTOCOL_TLS_CLIENT, tls, [file]) for file in files},
         {file: _fingerprints(file) for file in files},
+        {},
     )
 
 
@@ -59,8 +66,12 @@ def _fingerprints(file: str) -> frozenset[bytes]:
     return frozenset(hashlib.sha256(one.public_bytes(Encoding.DER)).digest() for one in certificates)
 
 
-def certificate_of(session: ssl.SSLObject) -> Certificate:
-    """The other side's, after the handshake: its DNS names, or its common name where it has none (RFC 6733 §13.1)."""
+def certificate_of(session: ssl.SSLObject, verified: dict[bytes, frozenset[bytes]]) -> Certificate:
+    """The other side's, after the handshake: its DNS names, or its common name where it has none (RFC 6733 §13.1).
+
+    verified: as of the contexts that the session is of. A TLS 1.2 session may be resumed by its id, which Python's
+    contexts always allow; the chain is then the one of the handshake that it began with.
+    """
     der = session.getpeercert(True)
     if der is None:
         return Certificate(frozenset())
@@ -74,7 +85,11 @@ def certificate_of(session: ssl.SSLObject) -> Certificate:
         names = [str(one.value) for one in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     # Public from Python 3.13 on.
     chain = session._sslobj.get_verified_chain()  # type: ignore[attr-defined]
-    return Certificate(
-        frozenset(name.lower() for name in names),
-        frozenset(hashlib.sha256(one.public_bytes(ssl._ssl.ENCODING_DER)).digest() for one in chain),  # type: ignore[attr-defined]
-    )
+    key = hashlib.sha256(der).digest()
+    if chain:
+        octets = [one.public_bytes(ssl._ssl.ENCODING_DER) for one in chain]  # type: ignore[attr-defined]
+        verified.pop(key, None)
+        if len(verified) >= DIAMETER_CERTIFICATES_MAX:
+            del verified[next(iter(verified))]
+        verified[key] = frozenset(hashlib.sha256(one).digest() for one in octets)
+    return Certificate(frozenset(name.lower() for name in names), verified.get(key, frozenset()))

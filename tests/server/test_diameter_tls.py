@@ -75,6 +75,41 @@ def test_a_peer_with_its_certificate_is_served_by_tls(tmp_path, pki):
     run(conversation())
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_that_is_resumed_counts_as_the_one_that_it_began_with(tmp_path, pki, version):
+    own = pki.authority.issue(f"resuming{version.value}.example")
+
+    async def conversation():
+        host = own.name
+        text = tls_text(pki, peer_text(host, security="tls", ca=f"{pki.server}/ca.pem"))
+        async with site(tmp_path, text) as one:
+            context = pki.context(own)
+            context.maximum_version = version
+            before = None
+            for _ in range(2):
+                reader, writer = await asyncio.open_connection("127.0.0.1", one.ports["tls"])
+                raw = Tls(context, False)
+                if before is not None:
+                    raw.session.session = before
+                raw.receive(b"")
+                writer.write(raw.data_to_send())
+                while not raw.is_up:
+                    raw.receive(await reader.read(65_536))
+                    writer.write(raw.data_to_send())
+                raw.send(cer(host))
+                writer.write(raw.data_to_send())
+                plain = b""
+                while not plain:
+                    plain = raw.receive(await reader.read(65_536))
+                [answer, *_], _, _ = diameter.split(bytearray(plain), 1 << 20)
+                assert result_of(answer) == 2001
+                before = raw.session.session
+                writer.close()
+                await one.until(lambda: not one.node.peers[host].is_open)
+
+    run(conversation())
+
+
 def test_a_peer_with_the_certificate_of_another_is_a_stranger(tmp_path, pki):
     own = pki.authority.issue("impostor")
 
