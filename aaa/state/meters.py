@@ -32,6 +32,8 @@ def choose_meter(store: Store, session: SessionRecord) -> None:
     service = session.service
     if service is None or service.live is None or session.protocol not in METERS:
         return
+    if len(service.live.sessions) == 1 and not service.live.sessions[0].shadowed:
+        return
     reporting = [other for other in service.live.sessions if other.protocol in (GX, GY) and other.state == ACTIVE]
     if reporting or session.protocol != RADIUS:
         settle_meters(store, service, reporting, session)

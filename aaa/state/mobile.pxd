@@ -1,0 +1,10 @@
+cimport cython
+from aaa.model.records cimport DecisionRecord, Live, NasRecord, ServiceRecord, SessionIds, SessionRecord
+
+@cython.locals(session=SessionRecord, ids=SessionIds)
+cpdef SessionRecord new_session(
+    object store, int protocol, NasRecord nas, bytes key, ServiceRecord service, object mobile, double at)
+@cython.locals(nas=NasRecord, former=SessionRecord)
+cpdef open_session(object store, SessionRecord session, DecisionRecord decision)
+@cython.locals(live=Live, session=SessionRecord, found=list)
+cpdef list sessions_of(ServiceRecord service, int protocol, str imsi)
