@@ -93,10 +93,11 @@ def test_a_sim_lives_from_stock_to_replacement(site: Site) -> None:
     assert shown == {
         "iccid": A, "revision": 2, "imsi": "001010000000001", "state": "activated", "msisdn": "15550000001",
         "service_id": "erin", "operator": "default", "batch": "", "algorithm": "milenage", "amf": "8000", "sqn": 0,
-        "has_keys": True,
+        "has_keys": True, "registration": None,
     }  # fmt: skip
     status = site.ask("GET", "/v1/services/erin/status")[1]
-    assert status["sims"] == [{"iccid": A, "imsi": "001010000000001", "msisdn": "15550000001", "state": "activated"}]
+    names = {"iccid": A, "imsi": "001010000000001", "msisdn": "15550000001", "state": "activated"}
+    assert status["sims"] == [names | {"registration": None}]
     code, problem = site.ask("POST", f"/v1/sims/{A}/transition", {"state": "stock"})
     assert (code, problem["error"], problem["field"]) == (409, "invalid_transition", "$.state")
     assert site.ask("PUT", f"/v1/sims/{B}", sim(2))[0] == 200
