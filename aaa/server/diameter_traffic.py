@@ -79,7 +79,6 @@ class Traffic:
         """Requests of one application that are answered together. Cost: 0.2 µs each."""
         bucket = min((spent_ns // 1000).bit_length(), LATENCY_BUCKETS - 1)
         last = -1
-        counters = None
         for request, octets in zip(requests, answers, strict=True):
             message = request.message
             if message.command != last:
