@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from native import crypto, diameter, radius
+from native import crypto, diameter, milenage, radius
 from native.diameter import Definitions, Grammar, Message
 from native.radius import Packet, Secret
 
@@ -218,6 +218,34 @@ def proofs(data: bytes) -> None:
     assert crypto.equal(field, rest) == (field == rest)
 
 
+def challenges(data: bytes) -> None:
+    """Whatever the lengths: ValueError for those that are not Milenage's, else a vector whose AUTS is verified."""
+    first, second = (data[0] % 80, data[1] % 40) if len(data) > 1 else (0, 0)
+    keys, rand, rest = data[2 : 2 + first], data[2 + first : 2 + first + second], data[2 + first + second :]
+    for call, right in (
+        (lambda: milenage.derive_opc(keys, rand), len(keys) == len(rand) == 16),
+        (lambda: milenage.functions(keys, rand, 1, 2), (len(keys), len(rand)) == (32, 16)),
+        (lambda: milenage.umts_vector(keys, rand, 1, 2), (len(keys), len(rand)) == (32, 16)),
+        (lambda: milenage.eps_vector(keys, rand, 1, 2, rest), (len(keys), len(rand), len(rest)) == (32, 16, 3)),
+        (lambda: milenage.verify_auts(keys, rand, rest), (len(keys), len(rand), len(rest)) == (32, 16, 14)),
+    ):
+        try:
+            call()
+        except ValueError:
+            assert not right
+        else:
+            assert right
+    keys, rand = data.ljust(32, b"k")[:32], data[::-1].ljust(16, b"r")[:16]
+    sqn = int.from_bytes(data[:6])
+    vector = milenage.eps_vector(keys, rand, sqn, 0x8000, b"plm")
+    assert (len(vector), vector[:16]) == (72, rand)
+    assert vector[:40] == milenage.umts_vector(keys, rand, sqn, 0x8000)[:40]
+    _, mac_s, _, _, _, ak, ak_star = milenage.functions(keys, rand, sqn, 0)
+    assert int.from_bytes(ak) ^ int.from_bytes(vector[24:30]) == sqn
+    auts = (int.from_bytes(ak_star) ^ sqn).to_bytes(6) + mac_s
+    assert milenage.verify_auts(keys, rand, auts) == sqn
+
+
 def check_avps(avps: diameter.Avps) -> None:
     found = avps.avps()
     if avps.fault == diameter.FAULT_NONE:
@@ -282,7 +310,7 @@ def make_grammar() -> Grammar:
 
 
 GRAMMAR = make_grammar()
-HARNESSES = (decode, inside, fragments, answer, build, proofs, messages, avps)
+HARNESSES = (decode, inside, fragments, answer, build, proofs, challenges, messages, avps)
 
 
 def seeds(harness: str) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ EXECUTABLE = ROOT / "build" / "sanitize" / "fuzz"
 CORPUS = ROOT / "build" / "fuzz"
 SANITIZERS = "address,undefined"
 HARNESSES = {
-    "harness": ("decode", "inside", "fragments", "answer", "build", "proofs", "messages", "avps"),
+    "harness": ("decode", "inside", "fragments", "answer", "build", "proofs", "challenges", "messages", "avps"),
     "machines": ("grammars", "stream", "requests"),
 }
 """By module."""
