@@ -125,6 +125,31 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
         server.check_log()
 
 
+@pytest.fixture(scope="session")
+def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """One server with Diameter and the sample data for all tests that need nothing of their own."""
+
+    def start(nases: str | None, **options: Any) -> RunningServer:
+        server = RunningServer(tmp_path_factory.mktemp("core"), nases or nas("local", "127.0.0.1"), **options)
+        server.plan("home-50", **HOME_50, **TIMERS)
+        return server
+
+    core = Network(start, tmp_path_factory.mktemp("network"), quota_slice=1_000_000, quota_slice_min=100_000)
+    yield core
+    code = core.server.stop()
+    core.close()
+    core.server.check_log()
+    assert code == 0
+
+
+@pytest.fixture
+def mobile(core: Network) -> Iterator[Network]:
+    """The shared network; a test fails for what was wrong in what its peers got."""
+    yield core
+    core.check()
+    core.server.check_log()
+
+
 @pytest.fixture
 def network(start: Callable[..., RunningServer], tmp_path: Path) -> Iterator[Callable[..., Network]]:
     """Makes a server with Diameter, the sample data, and peers around it; what it sent them is judged at the end."""

@@ -3,8 +3,9 @@
 import json
 import socket
 from collections.abc import Callable, Iterable
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.diameter.wire import complaints
 from tests.e2e.peers import ROOT, RunningServer, toml
@@ -32,6 +33,15 @@ def free_tcp_port() -> int:
 
 def section(name: str, values: dict[str, Any]) -> str:
     return f"{name}\n" + "\n".join(f"{key} = {toml(value)}" for key, value in values.items()) + "\n"
+
+
+class User(NamedTuple):
+    """A subscriber with one mobile service of a plan of its own, and a SIM that is activated."""
+
+    service: str
+    imsi: str
+    iccid: str
+    usim: Usim
 
 
 class Network:
@@ -65,6 +75,8 @@ class Network:
             self.load_sample()
         self.otp = Otp()
         self.daemons: list[FreeDiameter] = []
+        self.numbers = count(1)
+        self.revisions = count(2)
 
     def load_sample(self) -> None:
         lines = (ROOT / "conf" / "sample.ndjson").read_text().splitlines()
@@ -75,22 +87,27 @@ class Network:
     # Peers
 
     def peer(self, name: str, *applications: str, tls: bool = False, inband: bool = False, **options: Any) -> OtpPeer:
-        """An OTP peer NAME.localdomain that is connected."""
-        host = f"{name}.{REALM}"
+        """An OTP peer that is connected, NAME.localdomain; where there is one already, with a number behind."""
+        host = self._host(name)
         more = {"Inband-Security-Id": [1]} if inband else {}
         files = self.authority.issue(host) if tls or inband else None
         peer = self.otp.peer(host, *applications, **more)
         return peer.connect(self.tls_port if tls else self.port, tls=files, inband=inband, **options)
 
     def daemon(self, name: str, *applications: str, tls: bool = False) -> FreeDiameter:
-        """freeDiameter as NAME.localdomain, connected."""
-        host = f"{name}.{REALM}"
+        """freeDiameter, likewise."""
+        host = self._host(name)
         daemon = FreeDiameter(
-            self.directory / name, host, *applications,
+            self.directory / host, host, *applications,
             port=self.tls_port if tls else self.port, tls=self.authority.issue(host) if tls else None,
         )  # fmt: skip
         self.daemons.append(daemon)
         return daemon.connect()
+
+    def _host(self, name: str) -> str:
+        taken = {*self.otp.peers, *(daemon.host for daemon in self.daemons)}
+        hosts = (f"{name}{number or ''}.{REALM}" for number in count())
+        return next(host for host in hosts if host not in taken)
 
     # Subscribers
 
@@ -107,8 +124,40 @@ class Network:
         self.server.put("sim", iccid, **{key: value for key, value in (keys | values).items() if value is not None})
         return Usim(K, OPC)
 
-    def converged(self, service: str, sessions: int = 1) -> Any:
+    def user(
+        self, down: int = 20_000_000, up: int = 10_000_000, *, quota: int | None = None, on_exhausted: Any = ("block",)
+    ) -> User:
+        """A new one; down, up: bit/s of the plan, quota: octets a month."""
+        number = next(self.numbers)
+        name, imsi, iccid = f"user{number}", f"00101000009{number:04d}", f"890010100009{number:07d}"
+        self.plan(f"plan-of-{name}", down, up, quota=quota, on_exhausted=on_exhausted)
+        self.subscriber(name, f"plan-of-{name}")
+        return User(name, imsi, iccid, self.sim(iccid, imsi, name))
+
+    def plan(self, name: str, down: int, up: int, *, quota: int | None = None, on_exhausted: Any = ("block",)) -> str:
+        """A mobile plan with its APN and QoS."""
+        rate = {"down_bps": down, "up_bps": up}
+        arp = {"priority": 8, "preempt": False, "preemptable": True}
+        more = {} if quota is None else {"quota": {"octets": quota, "period": "month"}, "on_exhausted": on_exhausted}
+        qos = {"qci": 9, "arp": arp, "apn": "internet", "apn_ambr": rate}
+        return self.server.plan(name, kind="mobile", rate=rate, qos=qos, **more)
+
+    def change(self, user: User, **value: Any) -> None:
+        """Push a part of the service."""
+        self.server.api("PATCH", f"/v1/services/{user.service}", {"revision": next(self.revisions), **value})
+
+    def state(self, user: User, state: str) -> None:
+        """Push the service's state."""
+        body = {"state": state, "revision": next(self.revisions)}
+        self.server.api("POST", f"/v1/services/{user.service}/state", body)
+
+    def ended(self, user: User) -> None:
+        """Until the service has no live session."""
+        self.server.wait_until(lambda: self.server.sessions(user.service) == [])
+
+    def converged(self, who: str | User, sessions: int = 1) -> Any:
         """The status, once so many live sessions run under what they should."""
+        service = who.service if isinstance(who, User) else who
         found: list[Any] = []
 
         def look() -> bool:
@@ -121,14 +170,18 @@ class Network:
 
     # The end
 
+    def check(self) -> None:
+        """To OTP, freeDiameter and Open5GS nothing was wrong so far."""
+        self.otp.check()
+        for daemon in self.daemons:
+            daemon.check()
+
     def close(self) -> None:
         """Stop the peers; to OTP, freeDiameter, Open5GS and tshark nothing was wrong with what the server sent."""
         for daemon in self.daemons:
             daemon.stop()
         self.otp.stop()
-        self.otp.check()
-        for daemon in self.daemons:
-            daemon.check()
+        self.check()
         everybody: list[Peer] = [*self.otp.peers.values(), *self.daemons]
         sent = [raw for peer in everybody for raw in peer.seen]
         if sent:

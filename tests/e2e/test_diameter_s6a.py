@@ -15,15 +15,22 @@ def vector_of(answer):
     return answer["Authentication-Info"].all("E-UTRAN-Vector")[0]
 
 
+def attach(peer, user):
+    """AIR, checked by the SIM, and ULR; the MME."""
+    mme = Mme(peer)
+    user.usim.authenticate(vector_of(mme.air(user.imsi)), PLMN)
+    assert mme.ulr(user.imsi).result == 2001
+    return mme
+
+
 def tbcd(digits: str) -> bytes:
     digits += "f" * (len(digits) % 2)
     return bytes.fromhex("".join(digits[at + 1] + digits[at] for at in range(0, len(digits), 2)))
 
 
 @pytest.mark.parametrize("stack", ["peer", "daemon"])
-def test_a_sim_attaches_by_otp_and_by_freediameter(network, stack):
-    network = network()
-    mme, usim = Mme(getattr(network, stack)("mme", "s6a")), Usim(K, OPC)
+def test_the_sample_s_sim_attaches_by_otp_and_by_freediameter(mobile, stack):
+    mme, usim = Mme(getattr(mobile, stack)("mme", "s6a")), Usim(K, OPC)
     first = usim.authenticate(vector_of(mme.air(IMSI)), PLMN)
     second = usim.authenticate(vector_of(mme.air(IMSI)), PLMN)
     assert second.sqn > first.sqn
@@ -41,110 +48,92 @@ def test_a_sim_attaches_by_otp_and_by_freediameter(network, stack):
     qos = apn["EPS-Subscribed-QoS-Profile"]
     arp = qos["Allocation-Retention-Priority"]
     assert (qos["QoS-Class-Identifier"], arp["Priority-Level"]) == (9, 8)
-    session = network.server.sessions("erin")
-    assert [one["protocol"] for one in session] == ["s6a"]
+    found = [(one["protocol"], one["nas"]) for one in mobile.server.sessions("erin")]
+    assert ("s6a", mme.peer.host) in found
+    assert mme.nor(IMSI).result == 2001
     assert mme.pur(IMSI).result == 2001
 
 
-def test_a_sim_whose_counter_is_ahead_is_resynchronised(network):
-    network = network()
-    mme, usim = Mme(network.peer("mme", "s6a")), Usim(K, OPC, sqn=1 << 40)
-    challenge = vector_of(mme.air(IMSI))
+def test_a_sim_whose_counter_is_ahead_is_resynchronised(mobile):
+    user, mme = mobile.user(), Mme(mobile.peer("mme", "s6a"))
+    user.usim.sqn = 1 << 40
+    challenge = vector_of(mme.air(user.imsi))
     with pytest.raises(AssertionError, match="not fresh"):
-        usim.authenticate(challenge, PLMN)
-    answer = mme.air(IMSI, resynchronization=usim.auts(challenge["RAND"]))
-    assert usim.authenticate(vector_of(answer), PLMN).sqn > 1 << 40
+        user.usim.authenticate(challenge, PLMN)
+    answer = mme.air(user.imsi, resynchronization=user.usim.auts(challenge["RAND"]))
+    assert user.usim.authenticate(vector_of(answer), PLMN).sqn > 1 << 40
 
 
-def test_an_auts_by_another_key_changes_nothing(network):
-    network = network()
-    mme = Mme(network.peer("mme", "s6a"))
-    genuine, forged = Usim(K, OPC), Usim("0" * 32, OPC, sqn=1 << 46)
-    challenge = vector_of(mme.air(IMSI))
-    before = genuine.authenticate(challenge, PLMN).sqn
-    mme.air(IMSI, resynchronization=forged.auts(challenge["RAND"]))
-    after = genuine.authenticate(vector_of(mme.air(IMSI)), PLMN).sqn
+def test_an_auts_by_another_key_changes_nothing(mobile):
+    user, mme = mobile.user(), Mme(mobile.peer("mme", "s6a"))
+    forged = Usim("0" * 32, OPC, sqn=1 << 46)
+    challenge = vector_of(mme.air(user.imsi))
+    before = user.usim.authenticate(challenge, PLMN).sqn
+    mme.air(user.imsi, resynchronization=forged.auts(challenge["RAND"]))
+    after = user.usim.authenticate(vector_of(mme.air(user.imsi)), PLMN).sqn
     assert before < after < 1 << 40
 
 
-def test_several_vectors_are_in_order(network):
-    network = network()
-    mme, usim = Mme(network.peer("mme", "s6a")), Usim(K, OPC)
-    vectors = mme.air(IMSI, vectors=3)["Authentication-Info"].all("E-UTRAN-Vector")
+def test_several_vectors_are_in_order(mobile):
+    user, mme = mobile.user(), Mme(mobile.peer("mme", "s6a"))
+    vectors = mme.air(user.imsi, vectors=3)["Authentication-Info"].all("E-UTRAN-Vector")
     assert 1 <= len(vectors) <= 3
-    for vector in vectors:
-        usim.authenticate(vector, PLMN)
+    for vector in sorted(vectors, key=lambda vector: vector.get("Item-Number", 0)):
+        user.usim.authenticate(vector, PLMN)
 
 
-def test_who_may_not_attach_is_told_in_the_authentication_answer(network):
+def test_who_may_not_attach_is_told_in_the_authentication_answer(mobile):
     """Open5GS hangs its subscriber on a refused ULA, and understands every one of these in an AIA."""
-    network = network()
-    mme = Mme(network.peer("mme", "s6a"))
+    user, mme = mobile.user(), Mme(mobile.peer("mme", "s6a"))
     unknown = mme.air("001010000000099")
     assert (unknown.result, unknown.experimental) == (UNKNOWN_USER, True)
-    network.sim("8900101000000000101", "001010000000101")
-    stock = mme.air("001010000000101")
-    assert stock.result == UNKNOWN_USER
-    network.server.api("POST", "/v1/services/erin/state", {"state": "suspended", "revision": 2})
-    suspended = mme.air(IMSI)
+    mobile.sim("8900101000000000101", "001010000000101")
+    assert mme.air("001010000000101").result == UNKNOWN_USER, "in stock"
+    mobile.state(user, "suspended")
+    suspended = mme.air(user.imsi)
     assert suspended.result not in (2001, 0)
     assert "Authentication-Info" not in suspended
-    network.server.api("POST", "/v1/services/erin/state", {"state": "active", "revision": 3})
-    assert mme.air(IMSI).result == 2001
+    mobile.state(user, "active")
+    assert mme.air(user.imsi).result == 2001
 
 
-def test_a_newer_registration_cancels_the_older_one(network):
-    network = network()
-    old, new = network.peer("mme-a", "s6a"), network.peer("mme-b", "s6a")
-    Mme(old).air(IMSI)
-    Mme(old).ulr(IMSI)
-    Mme(new).air(IMSI)
-    Mme(new).ulr(IMSI)
+def test_a_newer_registration_cancels_the_older_one(mobile):
+    user, old, new = mobile.user(), mobile.peer("mme", "s6a"), mobile.peer("mme", "s6a")
+    attach(old, user)
+    attach(new, user)
     request = old.expect("CLR")
-    assert (request["User-Name"], request["Cancellation-Type"]) == (IMSI, MME_UPDATE)
-    assert [one["nas"] for one in network.server.sessions("erin")] == [new.host]
+    assert (request["User-Name"], request["Cancellation-Type"]) == (user.imsi, MME_UPDATE)
+    assert [one["nas"] for one in mobile.server.sessions(user.service)] == [new.host]
 
 
-def test_a_change_of_plan_and_a_barring_are_pushed_to_the_mme(network):
-    network = network()
-    peer = network.peer("mme", "s6a")
-    mme = Mme(peer)
-    mme.air(IMSI)
-    mme.ulr(IMSI)
-    qos = {
-        "qci": 9,
-        "arp": {"priority": 8},
-        "apn": "internet",
-        "apn_ambr": {"down_bps": 50_000_000, "up_bps": 20_000_000},
-    }
-    network.server.plan("mobile-50", kind="mobile", rate={"down_bps": 50_000_000, "up_bps": 20_000_000}, qos=qos)
-    network.server.api("PATCH", "/v1/services/erin", {"plan_id": "mobile-50", "revision": 2})
+def test_a_change_of_plan_and_a_barring_are_pushed_to_the_mme(mobile):
+    user, peer = mobile.user(), mobile.peer("mme", "s6a")
+    attach(peer, user)
+    mobile.change(user, plan_id=mobile.plan(f"fast-{user.service}", 50_000_000, 20_000_000))
     pushed = peer.expect("IDR")
-    assert pushed["User-Name"] == IMSI
+    assert pushed["User-Name"] == user.imsi
     assert pushed["Subscription-Data"]["AMBR"]["Max-Requested-Bandwidth-DL"] == 50_000_000
-    network.converged("erin")
-    network.server.api("POST", "/v1/services/erin/state", {"state": "suspended", "revision": 3})
+    mobile.converged(user)
+    mobile.state(user, "suspended")
     barred = peer.expect("IDR")["Subscription-Data"]
     assert barred["Subscriber-Status"] == OPERATOR_DETERMINED_BARRING
-    network.converged("erin")
+    mobile.converged(user)
 
 
-def test_a_suspended_sim_is_cancelled(network):
-    network = network()
-    peer = network.peer("mme", "s6a")
-    mme = Mme(peer)
-    mme.air(IMSI)
-    mme.ulr(IMSI)
-    network.server.api("POST", "/v1/sims/8900101000000000019/transition", {"state": "suspended"})
+@pytest.mark.parametrize("state", ["suspended", "retired"])
+def test_a_sim_that_is_taken_out_of_use_is_cancelled(mobile, state):
+    user, peer = mobile.user(), mobile.peer("mme", "s6a")
+    mme = attach(peer, user)
+    mobile.server.api("POST", f"/v1/sims/{user.iccid}/transition", {"state": state})
     assert peer.expect("CLR")["Cancellation-Type"] == SUBSCRIPTION_WITHDRAWAL
-    network.server.wait_until(lambda: network.server.sessions("erin") == [])
-    assert mme.air(IMSI).result != 2001
+    mobile.ended(user)
+    assert mme.air(user.imsi).result not in (2001, 0)
 
 
 def test_a_vector_is_never_given_twice_over_a_kill(network):
     network = network()
     usim = Usim(K, OPC)
-    usim.authenticate(vector_of(Mme(network.peer("mme-a", "s6a")).air(IMSI)), PLMN)
+    usim.authenticate(vector_of(Mme(network.peer("mme", "s6a")).air(IMSI)), PLMN)
     network.server.kill()
     network.server.start()
-    usim.authenticate(vector_of(Mme(network.peer("mme-b", "s6a")).air(IMSI)), PLMN)
+    usim.authenticate(vector_of(Mme(network.peer("mme", "s6a")).air(IMSI)), PLMN)

@@ -144,8 +144,9 @@ class Otp:
         self.faults.append(text)
 
     def check(self) -> None:
-        """Nothing was wrong with anything that the peers received."""
-        assert not self.faults, "\n".join(self.faults)
+        """Nothing was wrong with anything that the peers received since the last check."""
+        faults, self.faults = self.faults, []
+        assert not faults, "\n".join(faults)
         for peer in self.peers.values():
             peer.check()
 

@@ -152,5 +152,6 @@ class Peer:
             self._changed.notify_all()
 
     def check(self) -> None:
-        """Nothing that came was wrong."""
-        assert not self.faults, "\n".join(self.faults)
+        """Nothing that came since the last check was wrong."""
+        faults, self.faults = self.faults, []
+        assert not faults, "\n".join(faults)
