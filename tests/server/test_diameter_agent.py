@@ -296,6 +296,31 @@ def test_a_relayed_request_fails_over_with_the_t_bit_when_its_peer_goes(tmp_path
     run(converse())
 
 
+def test_many_requests_under_way_over_a_peer_that_dies_are_each_answered_once(tmp_path):
+    async def converse() -> None:
+        async with site(tmp_path, RELAYING) as one:
+            client, dra1, dra2 = await one.opened(), await upstream(one, "dra1"), await upstream(one, "dra2")
+            count = 100
+            client.send(*(air(Destination_Realm="abroad", identifier=n, hop_by_hop=n) for n in range(count)))
+            asked = [await dra1.read() for _ in range(count)]
+            # Some are answered before it dies; the others go to the next one.
+            for message in asked[:30]:
+                dra1.send(aia(message))
+            answers = [await client.read() for _ in range(30)]
+            dra1.close()
+            again = [await dra2.read() for _ in range(count - 30)]
+            assert all(message.flags & FLAG_RETRANSMITTED for message in again)
+            for message in reversed(again):
+                dra2.send(aia(message))
+            answers += [await client.read() for _ in range(count - 30)]
+            assert sorted(answer.hop_by_hop for answer in answers) == list(range(count))
+            assert all(answer.hop_by_hop == answer.end_to_end for answer in answers)
+            assert not one.diameter.agent.relayed
+            assert not one.node.peers["client"].connection.waiting
+
+    run(converse())
+
+
 @pytest.mark.parametrize("result", [3002, 3004])
 def test_a_relayed_request_goes_on_to_the_next_peer_when_one_cannot_serve_it(tmp_path, result):
     async def converse() -> None:
