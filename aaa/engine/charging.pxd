@@ -13,6 +13,8 @@ cdef class Charging:
     cpdef long begin(
         self, SessionRecord session, int kind, long long number, list units, bint single, int cause, double at
     ) except -1
+    @cython.locals(address=bytes, prefix=bytes, other=SessionRecord, is_same=bint)
+    cpdef supersede(self, SessionRecord session, double at)
     @cython.locals(is_repeated=bint, known=cython.longlong)
     cpdef long go_on(
         self, SessionRecord session, int kind, long long number, list units, bint single, int cause, double at

@@ -26,7 +26,7 @@ from aaa.model.mobile import GY, Grant, GyFacts
 from aaa.model.records import ACTIVE, ENDED, NEVER, Account, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import account_of, give_back, refresh
 from aaa.state.meters import put_aside
-from aaa.state.mobile import open_session
+from aaa.state.mobile import open_session, sessions_of
 from aaa.state.reservations import hold_again, left_of
 from aaa.state.sessions import add_octets, end_session, reopen_session
 from aaa.state.store import COUNTERS, WHOLE, Store
@@ -103,12 +103,27 @@ class Charging:
             return denial_code(decision)
         facts: GyFacts = session.mobile
         facts.number, facts.kind = number, kind
+        self.supersede(session, at)
         self.allot(session, decision, units, at)
         if single and is_refused(facts):
             # Nothing was granted, so nothing is reserved.
             return facts.grants[facts.answered[0]].result
         open_session(self.store, session, decision)
         return SUCCESS
+
+    def supersede(self, session: SessionRecord, at: float) -> None:
+        """End what its client has lost: a session of the same bearer, whose quota would be held for nothing.
+
+        Should it be alive after all, its next report opens it again.
+        """
+        facts: GyFacts = session.mobile
+        address, prefix = session.framed_ip, session.framed_prefix
+        if address is None and prefix is None:
+            return
+        for other in sessions_of(session.service, GY, facts.imsi):
+            is_same = other.nas is session.nas and other.mobile.apn == facts.apn and other.framed_ip == address
+            if is_same and (address is not None or other.framed_prefix == prefix):
+                end_session(self.store, other, other.updated_at, CAUSE_LOST_CARRIER, False, at)
 
     def go_on(
         self, session: SessionRecord, kind: int, number: int, units: list[Units], single: bool, cause: int, at: float

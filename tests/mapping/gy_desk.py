@@ -213,7 +213,7 @@ class Desk(Field):
     def ccr(
         self, kind: int, number: int, *services: Pairs, key: str = "one", imsi: str | None = IMSI,
         more: Pairs | None = None, apn: str = "internet", host: str = HOST, where: Pairs | None = None,
-        plmn: str = "00101",
+        plmn: str = "00101", address: str = "",
     ) -> Request:  # fmt: skip
         """As Open5GS orders it."""
         pairs: Pairs = [
@@ -226,7 +226,11 @@ class Desk(Field):
                 pairs.append(("Subscription-Id", [("Subscription-Id-Type", of), ("Subscription-Id-Data", data)]))
         pairs += more or []
         pairs += [(MSCC, service) for service in services]
-        session: Pairs = [("PDP-Address", "10.45.0.2"), ("Called-Station-Id", apn), ("3GPP-SGSN-MCC-MNC", plmn)]
+        session: Pairs = [
+            ("PDP-Address", address or address_of(key)),
+            ("Called-Station-Id", apn),
+            ("3GPP-SGSN-MCC-MNC", plmn),
+        ]
         pairs.append(("Service-Information", [("PS-Information", session + (where or []))]))
         return self.request(pairs, host)
 
@@ -280,6 +284,13 @@ def peer_of(host: str) -> FarPeer:
     if host not in PEERS:
         PEERS[host] = FarPeer(host)
     return PEERS[host]
+
+
+def address_of(key: str) -> str:
+    """Of the bearer that a session is about: "one" is 10.45.0.2; what stands behind ";" does not matter."""
+    names = ("one", "two", "three", "four")
+    name = key.partition(";")[0]
+    return f"10.45.0.{names.index(name) + 2 if name in names else 100 + sum(name.encode()) % 100}"
 
 
 def service(group: int | None = 1, used: int | tuple[int, int] | None = None, ask: bool = True, **more: Any) -> Pairs:

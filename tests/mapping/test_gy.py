@@ -485,6 +485,16 @@ def test_a_session_id_that_begins_anew_replaces_the_old_session() -> None:
     assert (old.state, it.account().reserved_octets) == (ENDED, SLICE)
 
 
+@pytest.mark.parametrize("address", ["10.45.0.2", "2001:db8::1"])
+def test_a_session_that_its_client_has_lost_holds_nothing_when_the_bearer_comes_again(address: str) -> None:
+    it = desk(quota(MB, "block"))
+    it.ask(INITIAL, 0, service(), address=address)
+    assert it.ask(INITIAL, 0, service(), key="two", address=address).octets_granted() == MB
+    assert (it.session("one").state, it.session("two").state) == (ENDED, ACTIVE)
+    assert it.ask(INITIAL, 0, service(), key="three").service_result == 4012
+    assert it.session("two").state == ACTIVE
+
+
 def test_a_session_that_is_not_known_is_adopted_with_its_use() -> None:
     it = desk()
     answer = it.ask(UPDATE, 7, service(used=MB))
