@@ -218,3 +218,4 @@ GX_PARTS_COUNT_MAX = 1_024  # quotas and moments kept as AVPs; Bound: about 200 
 DIAMETER_RESET_DELAY_S = 1.0  # seconds; Bound: a peer that has just come up may not take requests yet
 DIAMETER_RESET_AGAIN_S = 30.0  # seconds; Bound: how often an MME that does not answer is told of a restore again
 DIAMETER_CERTIFICATES_MAX = 1_024  # certificates; Bound: 0.2 MiB; peers that came by TLS and may resume their session
+GX_CACHED_OCTETS_MAX = 512  # octets of a name or place that is kept; Bound: identities have 255, APNs 100

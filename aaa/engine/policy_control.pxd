@@ -57,7 +57,7 @@ cdef class PolicyControl:
     cpdef BearerOutcome update(self, BearerRequest request, double at)
     @cython.locals(nas=NasRecord, session=SessionRecord)
     cpdef BearerOutcome end(self, BearerRequest request, double at)
-    @cython.locals(sim=SimRecord, service=ServiceRecord, session=SessionRecord, decision=DecisionRecord,
+    @cython.locals(sim=SimRecord, nas=NasRecord, service=ServiceRecord, session=SessionRecord, decision=DecisionRecord,
                    outcome=BearerOutcome)
     cpdef BearerOutcome open(self, BearerRequest request, int kind, double at)
     cpdef supersede(self, SessionRecord session, double at)

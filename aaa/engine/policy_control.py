@@ -263,6 +263,12 @@ class PolicyControl:
             return BearerOutcome(NOT_AUTHORISED, "This service cannot be used from here")
         if service.live is not None:
             self.supersede(session, at)
+        nas = request.nas
+        if nas.no == 0:
+            # Its first bearer makes a client known.
+            nas.no = store.next_no()
+            store.nases[nas.name] = nas
+            store.touch_nas(nas)
         open_session(store, session, decision)
         outcome = BearerOutcome(OK, "", session)
         outcome.decision = decision

@@ -92,9 +92,11 @@ cdef class Gx:
     cpdef Client client_for(self, Request request, Message message)
     @cython.locals(asked=BearerRequest)
     cpdef BearerRequest to_request(self, Message message, Client client, int kind)
-    @cython.locals(group=Avps, value=bytes, apn=bytes, name=str, place=bytes, known=tuple, plmn=bytes, address=bytes, prefix=bytes,
+    @cython.locals(group=Avps, value=bytes, apn=bytes, place=bytes, known=tuple, plmn=bytes, address=bytes, prefix=bytes,
                    pdn=bytes)
     cpdef read_place(self, Message message, Client client, BearerRequest asked)
+    cpdef str learn_apn(self, bytes octets)
+    cpdef tuple learn_place(self, Message message, bytes octets)
     @cython.locals(group=Avps, unit=Avps, key=bytes)
     cpdef read_usage(self, Message message, BearerRequest asked)
     @cython.locals(decision=DecisionRecord)

@@ -34,11 +34,11 @@ from aaa.engine.policy_control import (
     BearerRequest,
     PolicyControl,
 )
-from aaa.limits import GX_CLIENTS_COUNT_MAX, GX_PLACES_COUNT_MAX
+from aaa.limits import GX_CACHED_OCTETS_MAX, GX_CLIENTS_COUNT_MAX, GX_PLACES_COUNT_MAX
 from aaa.mapping import gx_rules
 from aaa.mapping.application import Outgoing
 from aaa.mapping.gx_rules import Delta, Profile, profile_of
-from aaa.mapping.mobile import apn_of, imei_of, location_of, msisdn_of, plmn_of
+from aaa.mapping.mobile import apn_of, imei_of, location_of, msisdn_of, plmn_of, plmn_text
 from aaa.mapping.peer_families import FAMILIES, PeerFamily
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import GxFacts
@@ -259,7 +259,11 @@ class Gx:
         host = message.get(ORIGIN_HOST) or b""
         realm = message.get(ORIGIN_REALM) or b""
         client = self.clients.get((request.peer, host, realm))
-        return self.new_client(request.peer, host, realm) if client is None else client
+        if client is None:
+            return self.new_client(request.peer, host, realm)
+        if client.nas.no == 0:
+            client.nas = self.store.nases.get(client.nas.name, client.nas)
+        return client
 
     def new_client(self, peer: Peer, host_octets: bytes, realm_octets: bytes) -> Client:
         host = host_octets.decode("ascii", "replace").lower()
@@ -270,13 +274,19 @@ class Gx:
         over = self.entry_of(via, peer.remote.origin_realm.lower()) if via else None
         # A relay that may ask for an operator's SIMs only may do so for nobody else.
         operator = (over.operator if over is not None else None) or options.operator
-        nas = client_of(self.store, host, realm, operator)
+        if host in self.store.nases:
+            nas = client_of(self.store, host, realm, operator)
+        else:
+            # Its first bearer makes it known: a relay may come up with any number of names.
+            nas = NasRecord(0, host, host)
+            nas.diameter, nas.realm, nas.operator = True, realm, operator or "default"
         number = diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, APPLICATION)
         head = b"".join((number, *local_identity(peer.local)))
         if len(self.clients) >= GX_CLIENTS_COUNT_MAX:
             self.clients.clear()
         client = Client(nas, options, head, realm, via, operator)
-        self.clients[peer, host_octets, realm_octets] = client
+        if len(host_octets) + len(realm_octets) <= GX_CACHED_OCTETS_MAX:
+            self.clients[peer, host_octets, realm_octets] = client
         return client
 
     def entry_of(self, host: str, realm: str) -> PeerSettings | None:
@@ -296,7 +306,8 @@ class Gx:
                 options = Options(FAMILIES[peer.family], peer.garden_rule, peer.operator or "", gy)
             if len(self.options) >= GX_CLIENTS_COUNT_MAX:
                 self.options.clear()
-            self.options[key] = options
+            if len(host) + len(realm) <= GX_CACHED_OCTETS_MAX:
+                self.options[key] = options
         return options
 
     # What it says
@@ -331,19 +342,12 @@ class Gx:
         asked.msisdn = msisdn_of(message)
         apn = message.get(CALLED_STATION_ID)
         if apn is not None:
-            name = self.apns.get(apn)
-            if name is None:
-                if len(self.apns) >= GX_PLACES_COUNT_MAX:
-                    self.apns.clear()
-                name = self.apns[apn] = apn_of(apn)
-            asked.apn = name
+            asked.apn = self.apns.get(apn) or self.learn_apn(apn)
         place = message.get(USER_LOCATION_INFO, V)
         if place is not None:
             known = self.places.get(place)
             if known is None:
-                if len(self.places) >= GX_PLACES_COUNT_MAX:
-                    self.places.clear()
-                known = self.places[place] = (plmn_of(message), location_of(message))
+                known = self.learn_place(message, place)
             asked.plmn, asked.location = known
         plmn = message.get(SGSN_MCC_MNC, V)
         if plmn is not None and plmn.isdigit() and 5 <= len(plmn) <= 6:
@@ -365,6 +369,22 @@ class Gx:
             if group.get_unsigned32(FEATURE_LIST_ID, V) == 1:
                 asked.features = (group.get_unsigned32(FEATURE_LIST, V) or 0) & FEATURES
         asked.monitors = can_monitor(client.options, asked.features)
+
+    def learn_apn(self, octets: bytes) -> str:
+        if len(self.apns) >= GX_PLACES_COUNT_MAX:
+            self.apns.clear()
+        name = apn_of(octets)
+        if len(octets) <= GX_CACHED_OCTETS_MAX:
+            self.apns[octets] = name
+        return name
+
+    def learn_place(self, message: Message, octets: bytes) -> tuple[str, str]:
+        if len(self.places) >= GX_PLACES_COUNT_MAX:
+            self.places.clear()
+        place = (plmn_text(octets[1:4]), location_of(message))
+        if len(octets) <= GX_CACHED_OCTETS_MAX:
+            self.places[octets] = place
+        return place
 
     def read_usage(self, message: Message, asked: BearerRequest) -> None:
         """What was used since the last report: of our key, or of the whole session."""
@@ -593,7 +613,9 @@ class Gx:
             tail.append(gx_rules.revalidation(until))
             shown.append(("Revalidation-Time", str(until)))
         monitored = self.control.portion(session, can_monitor(options, facts.features))
-        if monitored and facts.monitored and monitored >= facts.monitored:
+        before = None if confirmed is None else self.profile(session, confirmed, options)
+        goes_on = before is not None and before.level == profile.level and facts.monitored > 0
+        if monitored and goes_on and monitored >= facts.monitored:
             # The next report comes soon enough.
             monitored = facts.monitored
         elif monitored:

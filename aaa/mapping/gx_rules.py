@@ -117,12 +117,12 @@ def profile_of(
 
 def render(decision: Decision, qos: Qos, family: PeerFamily, garden_rule: str, online: bool) -> Profile:
     """A decision and the bearer parameters of one of its APNs. online: the plan is charged by Gy."""
-    level = PCC_RULE_LEVEL if any(rule.free for rule in qos.rules) else SESSION_LEVEL
     wanted: tuple[ChargingRule, ...] = qos.rules
     if decision.walled_garden and garden_rule and family.rule_names:
         wanted = (ChargingRule(garden_rule, "predefined"),)
     elif not wanted:
         wanted = (ChargingRule(DEFAULT_RULE),)
+    level = PCC_RULE_LEVEL if any(rule.free for rule in wanted) else SESSION_LEVEL
     rules = {}
     for rule in wanted:
         if rule.kind == "dynamic":

@@ -768,3 +768,34 @@ def check_flags(avps: Any, group: Any) -> set[str]:
             for inner in group.get_groups(code, vendor):
                 seen |= check_flags(inner.avps(), inner)
     return seen
+
+
+# Bounds
+
+
+def test_a_relay_with_ever_new_names_leaves_nothing_behind() -> None:
+    it = Pcef()
+    for number in range(20):
+        it.client = f"smf{number}.localdomain"
+        assert result(it.initial(imsi="001010000000099", key=f"s;{number}")) == 5030
+        assert result(it.update(number=3)) == 5002
+    assert not it.store.nases
+    it.client = "smf7.localdomain"
+    assert result(it.initial(key="s;7")) == 2001
+    assert list(it.store.nases) == ["smf7.localdomain"]
+    assert it.again().session.nas.realm == REALM
+
+
+def test_names_that_are_no_names_are_not_kept() -> None:
+    it = Pcef()
+    assert result(it.initial(apn="x" * 4_000)) == 5003
+    assert not it.gx.apns
+
+
+def test_the_garden_is_monitored_as_a_whole_whatever_rules_it_replaces() -> None:
+    peers = [{"origin_host": "smf.localdomain", "origin_realm": REALM, "garden_rule": "walled"}]
+    it = Pcef(QUOTA | {"qos": QOS | {"rules": RULES[:2]}}, peers=peers)
+    it.initial()
+    state(it, "restricted")
+    rar = it.rar()
+    assert rar["Usage-Monitoring-Information.Usage-Monitoring-Level"] == "SESSION_LEVEL"
