@@ -1,4 +1,6 @@
-"""Sy: a foreign PCRF, played by OTP, follows a subscriber's policy counters while billing and the ledger move them."""
+"""Sy: a foreign PCRF, by OTP and freeDiameter, follows policy counters while billing and the ledger move them."""
+
+import pytest
 
 from tests.lab.clients import GySession, SySession
 
@@ -7,8 +9,9 @@ ALL = {"state", "decision", "rate", "quota", "garden"}
 UNKNOWN = (5030, 5003)
 
 
-def test_a_foreign_pcrf_is_told_the_counters_and_each_change_of_them(mobile):
-    user, pcrf = mobile.user(quota=10 * MB), mobile.peer("pcrf", "sy")
+@pytest.mark.parametrize("stack", ["peer", "daemon"])
+def test_a_foreign_pcrf_is_told_the_counters_and_each_change_of_them(mobile, stack):
+    user, pcrf = mobile.user(quota=10 * MB), getattr(mobile, stack)("pcrf", "sy")
     sy = SySession(pcrf, user.imsi)
     sy.subscribe()
     assert set(sy.counters) == ALL
