@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aaa.clock import ManualClock
 from aaa.dictionary.diameter import load
@@ -15,7 +17,7 @@ from aaa.model.mobile import SY as SY_SESSION
 from aaa.model.operations import Operation
 from aaa.model.records import ACTIVE, ENDED, NEVER, DecisionRecord, NasRecord, SessionRecord
 from aaa.state.entities import apply_operation
-from aaa.state.sessions import add_octets
+from aaa.state.sessions import add_octets, add_usage
 from native import diameter
 from native.diameter import FLAG_REQUEST, Message
 from tests.engine.far_end import Field
@@ -115,15 +117,13 @@ class World(Field):
         self.put("sim", ICCID, iccid=ICCID, imsi=IMSI, msisdn=MSISDN, service_id="alice", state="activated", **keys)
 
     def use(self, octets: int) -> None:
-        """A bearer of the service reports so much."""
-        nas = self.nas()
-        if b"one" not in nas.sessions:
-            self.online()
-        add_octets(self.store, nas.sessions[b"one"], 0, octets, self.now, self.now)
+        """So much is reported of the service."""
+        service = self.store.services["alice"]
+        add_usage(self.store, service, 0, octets, self.now, self.now)
         self.settle()
 
-    def top_up(self, octets: int) -> None:
-        operation = Operation("top_up", "service", "alice", {"id": "t1", "octets": octets})
+    def top_up(self, octets: int, name: str = "t1") -> None:
+        operation = Operation("top_up", "service", "alice", {"id": name, "octets": octets})
         assert apply_operation(self.store, operation, None, self.now).status == "applied"
         self.settle()
 
@@ -480,3 +480,73 @@ def test_another_command_is_refused() -> None:
     (answer,) = it.sy.receive([At(Message.parse(octets))], it.now)  # type: ignore[list-item]
     message = Message.parse(answer)
     assert (message.get_unsigned32(268), bool(message.flags & diameter.FLAG_ERROR)) == (3001, True)
+
+
+def test_a_threshold_that_another_service_passes_is_told_where_the_balance_is_shared() -> None:
+    it = world(quota={"octets": 1_000, "thresholds": [50], "shared": "subscriber"})
+    it.put("service", "bob", subscriber_id="alice", plan_id="home", credentials=[
+        {"type": "password", "username": "bob", "cleartext": "secret"},
+    ])  # fmt: skip
+    it.follow("quota")
+    line = it.online("bob", b"two")
+    add_octets(it.store, line, 0, 1_000, it.now, it.now)
+    it.settle()
+    assert it.told() == {"quota": ("used-50", "available", MONTH_S)}
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("use"), st.integers(1, 600)),
+    st.tuples(st.just("top_up"), st.integers(1, 2_000)),
+    st.tuples(st.just("state"), st.sampled_from(["active", "restricted", "suspended"])),
+    st.tuples(st.just("rate"), st.integers(1_000_000, 3_000_000)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 3_600, 10_000, 86_400, 700_000])),
+    st.tuples(st.just("answer"), st.sampled_from([2001, 2001, 3004, 5012])),
+    st.tuples(st.just("follow"), st.sampled_from([(), ("quota",), ("rate", "state")])),
+    st.tuples(st.just("restart"), st.none()),
+)
+NIGHT = {"window": {"start": "00:00", "end": "06:00"}, "rate": {"down_bps": 100_000_000, "up_bps": 50_000_000}}
+
+
+@given(st.lists(STEPS, max_size=25))
+@settings(max_examples=60, deadline=None)
+def test_whatever_happens_a_pcrf_knows_what_is_so_once_it_has_answered(steps: list[tuple[str, Any]]) -> None:
+    it = world(schedule=[NIGHT])
+    known = it.follow()["counters"]
+    for count, (step, value) in enumerate(steps):
+        if step == "use":
+            it.use(value)
+        elif step == "top_up":
+            it.top_up(value, f"t{count}")
+        elif step == "state":
+            it.state(value)
+        elif step == "rate":
+            it.rate(down_bps=value)
+        elif step == "wait":
+            it.settle(value)
+        elif step == "follow":
+            known = known | it.follow(*value, kind=1)["counters"]
+        elif step == "restart":
+            it = it.restart()
+        elif it.wire.waiting:
+            told = it.told(value)
+            if value == 2001:
+                known = known | told
+        it.settle()
+    session = it.session
+    while it.wire.waiting or session.enforcement is not None:
+        # What was refused is sent again after a while.
+        it.settle(600)
+        if it.wire.waiting:
+            known = known | it.told()
+    assert session.service is not None
+    if session.decision is None:
+        # Given up; told with the next change.
+        it.state("suspended" if session.service.body.state == "active" else "active")
+        it.settle()
+        known = known | it.told()
+    now = it.now - AT
+    actual = it.sy.counters.look(session, it.decisions.of_session(session, it.now), it.now).statuses
+    for name, status in actual.items():
+        told = known[name]
+        current = told if isinstance(told, str) else told[1] if told[2] <= now else told[0]
+        assert current == status, (name, known)
