@@ -784,6 +784,19 @@ def test_a_sim_that_is_replaced_is_cancelled_and_the_new_one_attaches(world: Wor
     assert world.ulr(imsi="001010000000002").data["MSISDN"] == MSISDN
 
 
+def test_a_sim_that_moves_to_another_service_registers_anew(world: World) -> None:
+    world.ulr()
+    world.service("fred", credentials=[])
+    world.put("sim", ICCID, iccid=ICCID, imsi=IMSI, amf="B9B9", service_id="fred", state="activated")
+    world.settle()
+    assert world.told() == [("CLR", MME)]
+    assert world.ulr().result == SUCCESS
+    while world.wire.waiting:
+        world.reply()
+    (session,) = world.registrations().values()
+    assert session.service is world.store.services["fred"]
+
+
 def test_a_service_that_ends_takes_its_registration_along(world: World) -> None:
     world.ulr()
     world.state("terminated")
