@@ -134,12 +134,21 @@ class Network:
         self.subscriber(name, f"plan-of-{name}")
         return User(name, imsi, iccid, self.sim(iccid, imsi, name))
 
-    def plan(self, name: str, down: int, up: int, *, quota: int | None = None, on_exhausted: Any = ("block",)) -> str:
-        """A mobile plan with its APN and QoS."""
+    def plan(
+        self,
+        name: str,
+        down: int,
+        up: int,
+        *,
+        quota: int | None = None,
+        on_exhausted: Any = ("block",),
+        **more_qos: Any,
+    ) -> str:
+        """A mobile plan with its APN and QoS. more_qos: keys of `qos`."""
         rate = {"down_bps": down, "up_bps": up}
         arp = {"priority": 8, "preempt": False, "preemptable": True}
         more = {} if quota is None else {"quota": {"octets": quota, "period": "month"}, "on_exhausted": on_exhausted}
-        qos = {"qci": 9, "arp": arp, "apn": "internet", "apn_ambr": rate}
+        qos = {"qci": 9, "arp": arp, "apn": "internet", "apn_ambr": rate} | more_qos
         return self.server.plan(name, kind="mobile", rate=rate, qos=qos, **more)
 
     def change(self, user: User, **value: Any) -> None:

@@ -136,3 +136,46 @@ def test_a_session_that_is_not_known_is_taken_over(mobile):
     assert session["protocol"] == "gx"
     gx.terminate()
     assert mobile.server.sessions(user.service) == []
+
+
+VIDEO = {"name": "video", "rating_group": 20, "free": True, "precedence": 10,
+         "flows": [{"description": "permit out ip from 198.51.100.0/24 to any"}]}  # fmt: skip
+VOICE = {"name": "voice", "qci": 1, "arp": {"priority": 2}, "precedence": 5,
+         "guaranteed_rate": {"down_bps": 64_000, "up_bps": 64_000}, "max_rate": {"down_bps": 96_000, "up_bps": 96_000},
+         "flows": [{"description": "permit out 17 from 203.0.113.7 to any", "direction": "up"}]}  # fmt: skip
+ALL = {"name": "all", "flows": [{"description": "permit out ip from any to any"}]}
+
+
+def test_rules_of_a_plan_are_installed_changed_and_removed(mobile):
+    user, smf = mobile.user(), mobile.peer("smf", "gx")
+    before = mobile.plan(f"before-{user.service}", *PLAN, rules=[VIDEO, ALL])
+    after = mobile.plan(f"after-{user.service}", *PLAN, rules=[VOICE, ALL, {"name": "cache", "kind": "predefined"}])
+    mobile.change(user, plan_id=before)
+    gx = GxSession(smf, user.imsi)
+    gx.initial()
+    assert set(gx.rules) == {"video", "all"}
+    video = gx.rules["video"]
+    assert (video["Rating-Group"], video["Precedence"]) == (20, 10)
+    flows = [(flow["Flow-Direction"], flow["Flow-Description"]) for flow in video.all("Flow-Information")]
+    text = "permit out ip from 198.51.100.0/24 to any"
+    assert flows in ([(3, text)], [(1, text), (2, text)])
+    mobile.change(user, plan_id=after)
+    smf.expect("RAR")
+    assert set(gx.rules) == {"voice", "all", "cache"}
+    qos = gx.rules["voice"]["QoS-Information"]
+    assert (qos["QoS-Class-Identifier"], qos["Allocation-Retention-Priority"]["Priority-Level"]) == (1, 2)
+    assert (qos["Guaranteed-Bitrate-DL"], qos["Max-Requested-Bandwidth-DL"]) == (64_000, 96_000)
+    mobile.converged(user)
+
+
+def test_a_rule_that_the_pcef_cannot_install_is_known_as_not_in_force(mobile):
+    user, smf = mobile.user(), mobile.peer("smf", "gx")
+    plan = mobile.plan(f"rules-{user.service}", *PLAN, rules=[ALL, {"name": "cache", "kind": "predefined"}])
+    mobile.change(user, plan_id=plan)
+    gx = GxSession(smf, user.imsi)
+    gx.initial()
+    report = [("Charging-Rule-Name", "cache"), ("PCC-Rule-Status", 1), ("Rule-Failure-Code", 1)]
+    gx.update([("Charging-Rule-Report", report)])
+    (session,) = mobile.server.sessions(user.service)
+    assert "cache" in str(session)
+    gx.terminate()

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.e2e.mobile import IMSI, MSISDN, OPC, K
+from tests.e2e.test_backup import aaa
 from tests.lab.clients import PLMN, Mme
 from tests.lab.usim import Usim
 
@@ -137,3 +138,48 @@ def test_a_vector_is_never_given_twice_over_a_kill(network):
     network.server.kill()
     network.server.start()
     usim.authenticate(vector_of(Mme(network.peer("mme", "s6a")).air(IMSI)), PLMN)
+
+
+def test_an_apn_of_an_add_on_comes_and_goes(mobile):
+    """IDR brings it; where it has only gone, a DSR takes it away, and from an MME that knows no DSR an IDR does."""
+    user, peer = mobile.user(), mobile.peer("mme", "s6a")
+    attach(peer, user)
+    qos = {"qci": 5, "arp": {"priority": 8}, "apn": "ims"}
+    extra = mobile.server.plan(f"ims-of-{user.service}", kind="mobile", qos=qos)
+    mobile.change(user, add_ons=[extra])
+    profile = peer.expect("IDR")["Subscription-Data"]["APN-Configuration-Profile"]
+    assert {apn["Service-Selection"] for apn in profile.all("APN-Configuration")} == {"internet", "ims"}
+    mobile.converged(user)
+    (second,) = (apn for apn in profile.all("APN-Configuration") if apn["Service-Selection"] == "ims")
+    mobile.change(user, add_ons=[])
+    deleted = peer.expect("DSR")
+    assert (deleted["User-Name"], deleted["DSR-Flags"] & 8) == (user.imsi, 8)
+    assert deleted.all("Context-Identifier") == [second["Context-Identifier"]]
+    mobile.converged(user)
+    peer.answers["DSR"] = 3001
+    mobile.change(user, add_ons=[extra])
+    peer.expect("IDR")
+    mobile.converged(user)
+    mobile.change(user, add_ons=[])
+    peer.expect("DSR")
+    profile = peer.expect("IDR")["Subscription-Data"]["APN-Configuration-Profile"]
+    assert [apn["Service-Selection"] for apn in profile.all("APN-Configuration")] == ["internet"]
+    mobile.converged(user)
+
+
+def test_a_restored_backup_gives_no_vector_twice_and_asks_mmes_to_register_again(network, tmp_path):
+    network = network()
+    usim, peer = Usim(K, OPC), network.peer("mme", "s6a")
+    aaa(network.server, "backup", str(tmp_path / "copy"))
+    mme = Mme(peer)
+    for _ in range(40):
+        usim.authenticate(vector_of(mme.air(IMSI)), PLMN)
+    mme.ulr(IMSI)
+    assert network.server.stop() == 0
+    aaa(network.server, "restore", str(tmp_path / "copy"), "--replace")
+    network.server.start()
+    peer.connect_again()
+    peer.expect("RSR")
+    usim.authenticate(vector_of(mme.air(IMSI)), PLMN)
+    assert mme.ulr(IMSI).result == 2001
+    assert [one["protocol"] for one in network.server.sessions("erin")] == ["s6a"]
