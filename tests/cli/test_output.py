@@ -18,7 +18,7 @@ PACKET: dict[str, Any] = {
     "at": "now", "nas": HOSTILE, "address": "192.0.2.1", "code": "Access-Request", "identifier": 1, "user": HOSTILE,
     "service_id": HOSTILE, "session_id": HOSTILE, "attributes": [["User-Name", HOSTILE]], "outcome": "reject",
     "reason": HOSTILE, "detail": HOSTILE, "decision": None, "answer": "Access-Reject", "answer_attributes": [],
-    "latency_ms": 1.0,
+    "latency_ms": 1.0, "protocol": "radius",
 }  # fmt: skip
 EVENT: dict[str, Any] = {
     "seq": 1, "at": "now", "type": "session.started", "subject": HOSTILE, "actor": HOSTILE, "correlation_id": HOSTILE,
