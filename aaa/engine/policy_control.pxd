@@ -64,6 +64,7 @@ cdef class PolicyControl:
     @cython.locals(service=ServiceRecord, decision=DecisionRecord)
     cpdef DecisionRecord decide(self, SessionRecord session, double at)
     cpdef bint learn(self, SessionRecord session, BearerRequest request, double at) except -1
+    @cython.locals(service=ServiceRecord)
     cpdef count(self, SessionRecord session, BearerRequest request, double at)
     @cython.locals(service=ServiceRecord)
     cpdef bint meters(self, SessionRecord session, bint monitors) except -1

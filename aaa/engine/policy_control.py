@@ -362,9 +362,11 @@ class PolicyControl:
         """Add what was used since the last report."""
         new_input, new_output = request.used_input, request.used_output
         # More than any bearer moves is noise.
-        if new_input > OCTETS_MAX - session.input_octets:
+        service = session.service
+        moved = 0 if service is None else max(service.input_octets, service.output_octets)
+        if new_input > OCTETS_MAX - max(session.input_octets, moved):
             new_input = 0
-        if new_output > OCTETS_MAX - session.output_octets:
+        if new_output > OCTETS_MAX - max(session.output_octets, moved):
             new_output = 0
         since = session.updated_at
         session.updated_at = max(since, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -799,3 +800,28 @@ def test_the_garden_is_monitored_as_a_whole_whatever_rules_it_replaces() -> None
     state(it, "restricted")
     rar = it.rar()
     assert rar["Usage-Monitoring-Information.Usage-Monitoring-Level"] == "SESSION_LEVEL"
+
+
+def test_mutated_requests_get_one_answer_of_the_right_grammar() -> None:
+    it = Pcef(QUOTA | {"qos": QOS | {"rules": RULES}})
+    imsi = ("Subscription-Id", [("Subscription-Id-Type", 1), ("Subscription-Id-Data", IMSI)])
+    features = [("Vendor-Id", 10415), ("Feature-List-ID", 1), ("Feature-List", 0xB)]
+    it.initial(("Supported-Features", features), ("PDN-Connection-ID", b"\x05"))
+    seeds = [it.last]
+    it.update(usage(5, up=3), report("web", 2), imsi, ("Called-Station-Id", "internet"), ("Event-Trigger", 29))
+    seeds.append(it.last)
+    it.terminate(usage(5), ("Termination-Cause", 1))
+    seeds.append(it.last)
+    random = Random(29212)
+    request = DICTIONARY.command("Gx", "CCR").grammar
+    taken = 0
+    while taken < 400:
+        octets = bytearray(random.choice(seeds))
+        for _ in range(random.randint(1, 4)):
+            octets[random.randrange(20, len(octets))] = random.choice([0, 1, 2, 3, 255, random.randrange(256)])
+        message = Message.parse(bytes(octets))
+        if not message.fault and request.check(message) is None:
+            taken += 1
+            it.ask_octets(bytes(octets))
+            if it.wire.waiting:
+                it.accept(random.choice([2001, 3002, 4001, 5002, 5012]))
