@@ -36,6 +36,8 @@ from policy.model import Exhausted, qos_of
 
 INITIAL, UPDATE, TERMINATION, EVENT = 1, 2, 3, 4
 """CC-Request-Types."""
+REPORT_OCTETS_MAX: Final = 1 << 48
+"""Nobody moves 281 terabytes between two reports."""
 SUCCESS: Final = 2001
 NOT_APPLICABLE: Final = 4011
 CREDIT_LIMIT_REACHED: Final = 4012
@@ -211,6 +213,8 @@ class Charging:
                 else:
                     used_input += unit.input_octets
                     used_output += unit.output_octets
+        used_input, used_output = min(used_input, REPORT_OCTETS_MAX), min(used_output, REPORT_OCTETS_MAX)
+        free_input, free_output = min(free_input, REPORT_OCTETS_MAX), min(free_output, REPORT_OCTETS_MAX)
         session.input_octets += free_input
         session.output_octets += free_output
         if free_input or free_output:

@@ -24,6 +24,7 @@ from aaa.engine.charging import (
     INITIAL,
     NOT_APPLICABLE,
     RATING_FAILED,
+    REPORT_OCTETS_MAX,
     SUCCESS,
     TERMINATION,
     UNKNOWN_SESSION,
@@ -76,8 +77,6 @@ NEVER_TAKEN: Final = 404
 """Error-Cause of an answer that says that such a request will not be taken (RFC 5176: Invalid Request)."""
 IPV4: Final = b"\x00\x01"
 IPV6: Final = b"\x00\x02"
-OCTETS_MAX: Final = 1 << 56
-"""No report is of 72 petaoctets: more is noise, and counts as not reported."""
 GRANT_CODES: Final = {0: CC_TOTAL_OCTETS, DOWN: CC_OUTPUT_OCTETS, UP: CC_INPUT_OCTETS}
 RATS: Final = {1: 1000, 2: 1001, 3: 0, 4: 1002, 5: 1003, 6: 1004, 8: 1005, 51: 1006}
 """3GPP-RAT-Type (TS 29.061 §16.4.7.2, TS 29.274 §8.17) as RAT-Type (TS 29.212 §5.3.31)."""
@@ -493,15 +492,18 @@ def units_of(message: Message, kind: int) -> list[Units]:
 
 
 def read_used(unit: Units, avps: Avps) -> None:
-    """Add up the Used-Service-Units; octets that no direction is told of are counted as downward."""
+    """Add up the Used-Service-Units; octets that no direction is told of are counted as downward.
+
+    What is beyond REPORT_OCTETS_MAX is noise, and counts as not reported.
+    """
     for used in avps.get_groups(USED_SERVICE_UNIT):
         total = used.get_unsigned64(CC_TOTAL_OCTETS)
         received = used.get_unsigned64(CC_INPUT_OCTETS)
         sent = used.get_unsigned64(CC_OUTPUT_OCTETS)
         time = used.get_unsigned32(CC_TIME)
-        up = 0 if received is None or received > OCTETS_MAX else received
-        down = 0 if sent is None or sent > OCTETS_MAX else sent
-        if total is not None and up + down < total <= OCTETS_MAX:
+        up = 0 if received is None or received > REPORT_OCTETS_MAX else received
+        down = 0 if sent is None or sent > REPORT_OCTETS_MAX else sent
+        if total is not None and up + down < total <= REPORT_OCTETS_MAX:
             if sent is None:
                 down = total - up
             elif received is None:
@@ -533,7 +535,7 @@ def requested_unit(message: Message) -> Units | None:
     if total is not None and received is None and sent is None:
         unit.output_octets = total
     octets = unit.input_octets + unit.output_octets
-    return unit if 0 < octets <= OCTETS_MAX else None
+    return unit if 0 < octets <= REPORT_OCTETS_MAX else None
 
 
 def has_imsi(message: Message) -> bool:

@@ -214,6 +214,14 @@ def test_octets_are_read_from_whatever_is_told(units: Pairs, counted: tuple[int,
     assert (it.session().input_octets, it.session().output_octets) == counted
 
 
+def test_reports_beyond_all_measure_do_no_more_than_count() -> None:
+    it = opened()
+    used = [("Used-Service-Unit", [("CC-Input-Octets", 1 << 48), ("CC-Output-Octets", (1 << 48) + 1)])] * 1000
+    answer = it.ask(UPDATE, 1, [*used, ("Rating-Group", 1)], [*used, ("Rating-Group", 2)])
+    assert answer.result == 2001
+    assert (it.session().input_octets, it.session().output_octets, it.charged()) == (1 << 48, 0, 1 << 48)
+
+
 def test_a_clock_that_is_the_time_of_day_is_bounded_by_the_sessions_age() -> None:
     it = opened()
     it.settle(30.0)
