@@ -213,6 +213,14 @@ class Pcef(Field):
 
     def rar(self, index: int = -1) -> dict[str, Any]:
         """What a RAR carried; it has passed the grammar."""
+        message = Message.parse(self.rar_octets(index))
+        command = DICTIONARY.command_of(message)
+        assert command is not None
+        assert command.grammar.check(message) is None, DICTIONARY.show(message)
+        return shown(message)
+
+    def rar_octets(self, index: int = -1) -> bytes:
+        """A RAR as the transport sends it."""
         sent = self.wire.sent[index]
         head: Pairs = [
             ("Session-Id", self.key),
@@ -223,12 +231,7 @@ class Pcef(Field):
             ("Destination-Host", self.client),
         ]
         avps = [*DICTIONARY.encode_all(head), *sent.avps]
-        octets = diameter.message(FLAG_REQUEST | FLAG_PROXIABLE, sent.command, GX_APPLICATION, 1, 1, avps)
-        message = Message.parse(octets)
-        command = DICTIONARY.command_of(message)
-        assert command is not None
-        assert command.grammar.check(message) is None, DICTIONARY.show(message)
-        return shown(message)
+        return diameter.message(FLAG_REQUEST | FLAG_PROXIABLE, sent.command, GX_APPLICATION, 1, 1, avps)
 
 
 def shown(message: Message) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -725,13 +724,20 @@ def test_proxies_get_their_own_back() -> None:
         assert answer.get_group(284).get(280) == b"dra.example"  # type: ignore[union-attr]
 
 
-@pytest.mark.skipif(not shutil.which("tshark"), reason="tests/peers.sh installs it")
 def test_tshark_has_nothing_against_what_is_sent(tmp_path: Path) -> None:
     it = Pcef(QUOTA | {"qos": QOS | {"rules": RULES, "apn_ambr": {"down_bps": 10**10, "up_bps": 10**10}}})
     features = [("Vendor-Id", 10415), ("Feature-List-ID", 1), ("Feature-List", 0xB)]
     sent = [it.initial(("Supported-Features", features)), it.update(usage(1_000_000)), it.update(report("web", 2))]
-    sent += [it.initial(imsi="001010000000099", key="x;1"), it.terminate(number=4)]
-    assert complaints([message.raw for message in sent], tmp_path) == []
+    octets = [message.raw for message in sent]
+    plan(it, **qos(rules=RULES[1:2], qci=7))
+    it.accept()
+    plan(it, **(QUOTA | {"quota": {"octets": 5_000_000}}))
+    it.accept()
+    state(it, "suspended")
+    octets += [it.rar_octets(index) for index in range(len(it.wire.sent))]
+    assert len(it.wire.sent) == 3
+    octets += [it.terminate(usage(3)).raw, it.initial(imsi="001010000000099", key="x;1").raw, it.update().raw]
+    assert complaints(octets, tmp_path) == []
 
 
 def test_every_avp_is_as_the_dictionary_has_it() -> None:
