@@ -73,7 +73,7 @@ class Grant(Struct, gc=False, array_like=True):
     """0: nothing was granted."""
     at: float
     final: bool = False
-    """It is the last one; with 0 octets: the last one was used up, and the client waits to be told that there is more."""
+    """It is the last one; with 0 octets: that was used up, and the client waits to be told that there is more."""
     result: int = 2001
     """Result-Code in its Multiple-Services-Credit-Control."""
     validity_s: int = 0

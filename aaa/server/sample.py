@@ -36,8 +36,8 @@ async def seed(server: Server, token: str, operations: bytes) -> None:
         for line in refused:
             print(f"sample data: {line.decode()}", file=sys.stderr)
     print(
-        f"Ready: RADIUS on 127.0.0.1, ports 1812 and 1813, secret testing123; Diameter on port 3868; API on {url}, token in"
-        " run/admin.token.\n"
+        "Ready: RADIUS on 127.0.0.1, ports 1812 and 1813, secret testing123; Diameter on port 3868; "
+        f"API on {url}, token in run/admin.token.\n"
         "Try, in another terminal:  .venv/bin/aaa auth-test alice wonderland",
         flush=True,
     )

@@ -15,7 +15,8 @@ def notify(state: str) -> None:
     address = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         try:
-            sender.sendto(state.encode(), address)
+            # Whoever does not read it in time holds nobody up.
+            sender.sendto(state.encode(), socket.MSG_DONTWAIT, address)
         except OSError:
             # The service manager is gone or full; the watchdog will tell.
             return

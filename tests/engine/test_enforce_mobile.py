@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from aaa.limits import ENFORCE_RELEASE_GRACE_S
-from aaa.model.accounting import Status
 from aaa.model.enforcement import Reply
 from aaa.model.mobile import FACTS, GX, GY, S6A, Mobile
 from aaa.model.records import ACTIVE, ENDED, SessionRecord
 from aaa.state.mobile import bar_imsi, client_of, new_session, open_session
-from aaa.state.sessions import add_octets, end_session
+from aaa.state.sessions import end_session
 from tests.engine.far_end import ACK, Field, nak
 
 IMSI = "001010000000001"
