@@ -185,9 +185,8 @@ class OtpPeer(Peer):
         return self
 
     def connect_again(self) -> None:
-        """Dial at once where the connection is lost; OTP by itself would wait for its watchdog timer."""
-        self.wait(lambda: not self.up, "disconnected")
-        self.vm.tell("close", self.host)
+        """Dial at once where the connection is lost; OTP by itself may wait for its watchdog timer."""
+        self.close()
         self.vm.tell("connect", self.host, *self.dialled)
         self.wait(lambda: {app for _, app in self.up} == set(self.applications), f"connected ({self.refusals})")
 
