@@ -6,6 +6,7 @@ from tests.e2e.mobile import IMSI, MSISDN, OPC, K
 from tests.e2e.test_backup import aaa
 from tests.lab.clients import PLMN, Mme
 from tests.lab.usim import Usim
+from tests.lab.wire import PROXIABLE, REQUEST, RETRANSMITTED
 
 UNKNOWN_USER = 5001
 MME_UPDATE, SUBSCRIPTION_WITHDRAWAL = 0, 2
@@ -81,6 +82,15 @@ def test_several_vectors_are_in_order(mobile):
     assert 1 <= len(vectors) <= 3
     for vector in sorted(vectors, key=lambda vector: vector.get("Item-Number", 0)):
         user.usim.authenticate(vector, PLMN)
+
+
+def test_a_request_that_comes_again_gets_the_same_vector(mobile):
+    user, mme = mobile.user(), Mme(mobile.peer("mme", "s6a"))
+    session = [("Session-Id", mme.peer.session_id())]
+    first = mme.air(user.imsi, session, end_to_end=77)
+    again = mme.air(user.imsi, session, end_to_end=77, flags=REQUEST | PROXIABLE | RETRANSMITTED)
+    assert str(again) == str(first)
+    user.usim.authenticate(vector_of(again), PLMN)
 
 
 def test_who_may_not_attach_is_told_in_the_authentication_answer(mobile):

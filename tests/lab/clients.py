@@ -22,9 +22,15 @@ Pair = tuple[Any, Any]
 
 
 def merged(base: Avps, more: Avps) -> list[Pair]:
-    """base with each AVP of the same name replaced by those of `more`, and the others behind."""
-    names = {name for name, _ in more}
-    return [pair for pair in base if pair[0] not in names] + list(more)
+    """base with the AVPs of `more` where those of the same name stood, and the others behind."""
+    names, pairs = {name for name, _ in more}, []
+    for name, value in base:
+        if name not in names:
+            pairs.append((name, value))
+        else:
+            pairs += [pair for pair in more if pair[0] == name and pair not in pairs]
+    known = {name for name, _ in base}
+    return pairs + [pair for pair in more if pair[0] not in known]
 
 
 def specific(application: str) -> Pair:
