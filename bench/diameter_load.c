@@ -80,6 +80,7 @@ typedef struct {
 typedef struct {
     int fd;
     uint32_t index, next, lives, outstanding;
+    uint64_t next_user;
     size_t in_octets, out_octets;
     uint8_t in[BUFFER_OCTETS], out[BUFFER_OCTETS];
     bool open;
@@ -111,7 +112,7 @@ static uint64_t *sqns; /* last SQN of each user */
 static counters_t counters;
 static int pids[PIDS_MAX], pid_count, poller;
 static uint32_t run_id, life_steps, end_to_end, outstanding;
-static uint64_t next_user, scheduled, first_due_ns, measure_from_ns, idle_ns, reported_octets;
+static uint64_t scheduled, first_due_ns, measure_from_ns, idle_ns, reported_octets;
 static bool sending = true;
 static uint32_t bad_shown;
 static uint32_t *latencies; /* in 100 ns */
@@ -225,8 +226,10 @@ static kind_t kind_at(uint32_t step) {
 
 static void begin(life_t *life) {
     static uint32_t serial;
-    /* The lives visit the users in a scattered order that repeats only after all of them. */
-    life->user = (uint32_t)(next_user++ * 2654435761ull % options.users) + 1;
+    /* A connection's lives visit its own users in a scattered order that repeats only after all of them: a subscriber
+     * stays with one peer. */
+    uint32_t index = (uint32_t)(life - lives) % options.connections, own = options.users / options.connections;
+    life->user = (uint32_t)(connections[index].next_user++ * 2654435761ull % own) * options.connections + index + 1;
     life->serial = ++serial;
     life->step = life->number = 0;
 }
