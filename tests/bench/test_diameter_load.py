@@ -93,7 +93,7 @@ def run(load: Path, server: Server, *arguments: str) -> tuple[int, dict[str, Any
         remotes = [Remote(f"gen{number:03d}.{REALM}") for number in range(3)]
         shell = Shell(node(SERVER, remotes, ("Gx", "Gy", "S6a")), server.answer)
         port = await shell.listen()
-        command = [str(load), "--json", "-p", str(port), "-m", str(load.parent / "templates"), "-u", "50"]
+        command = [str(load), "--json", "-p", str(port), "-m", str(load.parent / "templates"), "-u", "48"]
         command += ["--updates", str(UPDATES), "-w", "6", "-l", "10", *arguments]
         process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
@@ -117,7 +117,7 @@ def test_every_life_is_asked_for_in_order_and_good_answers_count(load, applicati
     assert hosts == {f"gen{number:03d}.{REALM}" for number in range(3)}
     if application == "s6a":
         assert {title for title, _ in server.requests} == {"S6a AIR", "S6a ULR"}
-        assert len({asked["User-Name"] for _, asked in server.requests}) == 50
+        assert len({asked["User-Name"] for _, asked in server.requests}) == 48
         assert len({asked["Session-Id"] for _, asked in server.requests}) == 240
         return
     sessions: dict[str, list[int]] = {}
