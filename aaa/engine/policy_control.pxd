@@ -50,13 +50,14 @@ cdef class PolicyControl:
     cdef public long long slice
     cdef public long long slice_min
 
-    @cython.locals(nas=NasRecord, session=SessionRecord)
+    @cython.locals(nas=NasRecord, session=SessionRecord, outcome=BearerOutcome)
     cpdef BearerOutcome begin(self, BearerRequest request, double at)
     @cython.locals(nas=NasRecord, session=SessionRecord, outcome=BearerOutcome, service=ServiceRecord,
                    decision=DecisionRecord, placed=bint)
     cpdef BearerOutcome update(self, BearerRequest request, double at)
     @cython.locals(nas=NasRecord, session=SessionRecord)
     cpdef BearerOutcome end(self, BearerRequest request, double at)
+    cpdef end_with(self, SessionRecord session, BearerRequest request, double at)
     @cython.locals(sim=SimRecord, nas=NasRecord, service=ServiceRecord, session=SessionRecord, decision=DecisionRecord,
                    outcome=BearerOutcome)
     cpdef BearerOutcome open(self, BearerRequest request, int kind, double at)
@@ -78,6 +79,8 @@ cdef class PolicyControl:
     @cython.locals(service=ServiceRecord)
     cpdef double holds_until(self, SessionRecord session) except -1
 
+@cython.locals(session=SessionRecord)
+cpdef SessionRecord known_session(BearerRequest request)
 cpdef bint is_subscribed(DecisionRecord decision, str apn) except -1
 cpdef bint is_bearable(SessionRecord session, DecisionRecord decision) except -1
 @cython.locals(outcome=BearerOutcome, decision=DecisionRecord)

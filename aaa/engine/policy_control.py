@@ -25,7 +25,7 @@ from aaa.model.records import (
 )
 from aaa.state.ledger import counted_octets
 from aaa.state.meters import choose_meter
-from aaa.state.mobile import new_session, open_session, sessions_of
+from aaa.state.mobile import is_foreign, new_session, open_session, sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, OCTETS_MAX, add_octets, end_session, hold_address
 from aaa.state.store import WHOLE, Store
 from policy.model import qos_of
@@ -145,20 +145,34 @@ class PolicyControl:
         """A bearer is asked for. at: epoch seconds."""
         nas = request.nas
         nas.last_accounting_at = at
-        session: SessionRecord | None = nas.sessions.get(request.key)
-        if session is not None and session.state == ACTIVE and is_applied(session.mobile, request.number):
+        session = known_session(request)
+        if session is not None and request.operator and is_foreign(session, request.operator):
+            return BearerOutcome(UNKNOWN_SESSION, "Unknown session")
+        if session is not None and session.state == ACTIVE and request.number <= session.mobile.number:
             session.heard_at = at
-            return repeated(session, session.mobile.kind == BEGIN)
+            if not is_applied(session.mobile, request.number):
+                # It was overtaken by an update, for which the bearer was adopted.
+                note_number(session.mobile, request.number)
+                self.store.touch_session(session, WHOLE)
+            outcome = repeated(session, True)
+            outcome.whole = True
+            return outcome
         return self.open(request, BEGIN, at)
 
     def update(self, request: BearerRequest, at: float) -> BearerOutcome:
         """Something of a bearer has changed, or usage is reported."""
         nas = request.nas
         nas.last_accounting_at = at
-        session: SessionRecord | None = nas.sessions.get(request.key)
+        session = known_session(request)
+        if session is not None and request.operator and is_foreign(session, request.operator):
+            return BearerOutcome(UNKNOWN_SESSION, "Unknown session")
         if session is None or session.state != ACTIVE:
             if session is not None and is_applied(session.mobile, request.number):
                 return repeated(session, False)
+            if session is not None and session.mobile.kind == END and request.number < session.mobile.number:
+                # Its end was faster.
+                self.end_with(session, request, at)
+                return BearerOutcome(OK, "", session)
             if not self.adopt or not request.imsi:
                 return BearerOutcome(UNKNOWN_SESSION, "Unknown session")
             return self.open(request, UPDATE, at)
@@ -204,8 +218,8 @@ class PolicyControl:
         """A bearer is over."""
         nas = request.nas
         nas.last_accounting_at = at
-        session: SessionRecord | None = nas.sessions.get(request.key)
-        if session is None:
+        session = known_session(request)
+        if session is None or (request.operator and is_foreign(session, request.operator)):
             return BearerOutcome(UNKNOWN_SESSION, "Unknown session")
         facts = session.mobile
         # While the session is live, a number that was used before is a client's that counts wrongly.
@@ -213,22 +227,29 @@ class PolicyControl:
             if facts.number == request.number:
                 return repeated(session, False)
             return BearerOutcome(UNKNOWN_SESSION, "The session is over")
-        note_number(facts, request.number)
         facts.kind = END
         facts.answer = b""
-        if request.reported:
-            self.count(session, request, at)
         if session.state == ACTIVE:
+            note_number(facts, request.number)
+            if request.reported:
+                self.count(session, request, at)
             session.session_time_s = max(0, int(at - session.started_at))
             session.updated_at = at
             end_session(self.store, session, at, session.terminate_cause or request.cause, True, at)
         else:
-            # It was closed here: its end was told with less.
+            # It was closed here.
             session.ended_by_nas = True
-            session.heard_at = at
-            self.store.ended.append(session)
-            self.store.touch_session(session, WHOLE)
+            self.end_with(session, request, at)
         return BearerOutcome(OK, "", session)
+
+    def end_with(self, session: SessionRecord, request: BearerRequest, at: float) -> None:
+        """A bearer that is over, and whose end was told with less."""
+        note_number(session.mobile, request.number)
+        if request.reported:
+            self.count(session, request, at)
+        session.heard_at = at
+        self.store.ended.append(session)
+        self.store.touch_session(session, WHOLE)
 
     # Beginning
 
@@ -444,6 +465,13 @@ class PolicyControl:
     def holds_until(self, session: SessionRecord) -> float:
         """When time alone changes what the session may do, epoch seconds; NEVER."""
         return NEVER if session.service is None else self.decisions.holds_until(session.service)
+
+
+def known_session(request: BearerRequest) -> SessionRecord | None:
+    """The bearer of a Session-Id, for a while also after its end. A client's other sessions are none: the key of its
+    charging session or of a registration may be told as a bearer's."""
+    session: SessionRecord | None = request.nas.sessions.get(request.key)
+    return session if session is not None and session.protocol == GX else None
 
 
 def is_bearable(session: SessionRecord, decision: DecisionRecord) -> bool:

@@ -20,7 +20,6 @@ from aaa.diameter import codes
 from aaa.diameter.request import Request
 from aaa.engine.charging import (
     CREDIT_LIMIT_REACHED,
-    EVENT,
     INITIAL,
     NOT_APPLICABLE,
     RATING_FAILED,
@@ -40,9 +39,9 @@ from aaa.mapping.mobile import VENDOR_3GPP, called_apn, imei_of, imsi_of, locati
 from aaa.mapping.peer_families import PeerFamily
 from aaa.model.charging import Units
 from aaa.model.enforcement import Difference, Reply
-from aaa.model.mobile import GY, NO_GROUP, WHOLE_SESSION, Grant, GyFacts, group_of_service
+from aaa.model.mobile import EVENT, GY, NO_GROUP, WHOLE_SESSION, Grant, GyFacts, group_of_service
 from aaa.model.records import DOWN, UP, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
-from aaa.state.mobile import client_of, new_session
+from aaa.state.mobile import client_of, is_foreign, new_session
 from aaa.state.store import WHOLE, Store
 from native import diameter
 from native.diameter import Avps, Message
@@ -198,6 +197,8 @@ class Gy:
         if kind == TERMINATION:
             cause = CAUSES.get(message.get_unsigned32(TERMINATION_CAUSE) or 1, 1)
         session = self.charging.find(nas, key)
+        if session is not None and side.operator is not None and is_foreign(session, side.operator):
+            return self.compose(message, side, UNKNOWN_SESSION, b"")
         if session is not None and kind == INITIAL and number > session.mobile.number:
             # Its client has begun anew under the same Session-Id.
             session = None
@@ -296,8 +297,10 @@ class Gy:
         if action > PRICE_ENQUIRY:
             failed = diameter.grouped_avp(codes.FAILED_AVP, [message.echo(REQUESTED_ACTION)])
             return self.compose(message, side, codes.ResultCode.INVALID_AVP_VALUE, failed)
-        known = self.charging.find(nas, key)
-        if known is not None and known.mobile.kind == EVENT and known.mobile.number == number:
+        known = self.charging.find_event(nas, key, number)
+        if known is not None and side.operator is not None and is_foreign(known, side.operator):
+            return self.compose(message, side, UNKNOWN_SESSION, b"")
+        if known is not None:
             return self.compose(message, side, SUCCESS, self.services(known.mobile, EVENT))
         unit = requested_unit(message)
         if action == PRICE_ENQUIRY or unit is None:

@@ -24,7 +24,7 @@ from aaa.mapping.mobile import VENDOR_3GPP, imsi_of, msisdn_of, origin_of
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import SyFacts
 from aaa.model.records import DecisionRecord, ServiceRecord, SessionRecord
-from aaa.state.mobile import client_of
+from aaa.state.mobile import client_of, is_foreign
 from aaa.state.store import Store
 from native import diameter
 from native.diameter import Message
@@ -121,6 +121,8 @@ class Sy:
             return unknown_counters(unknown)
         nas = self._store.nases.get(host)
         known = None if nas is None else self.counters.find(nas, key)
+        if known is not None and operator is not None and is_foreign(known, operator):
+            return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
         if message.get_unsigned32(SL_REQUEST_TYPE, VENDOR_3GPP) != INITIAL_REQUEST and known is None:
             return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
         imsi = imsi_of(message) or self._imsi_of_number(msisdn_of(message))
@@ -164,7 +166,10 @@ class Sy:
         message = request.message
         nas = self._store.nases.get(origin_of(message)[0])
         key = message.get(codes.SESSION_ID) or b""
-        if nas is None or not self.counters.end(nas, key, USER_REQUEST, at):
+        known = None if nas is None else self.counters.find(nas, key)
+        operator = self._settings.operator(request)
+        is_barred = known is not None and operator is not None and is_foreign(known, operator)
+        if nas is None or is_barred or not self.counters.end(nas, key, USER_REQUEST, at):
             return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
         return [diameter.unsigned32_avp(codes.RESULT_CODE, ResultCode.SUCCESS)]
 

@@ -68,7 +68,7 @@ def open_session(store: Store, session: SessionRecord, decision: DecisionRecord 
     session.adopted = decision is None
     nas = session.nas
     nas.last_accounting_at = session.heard_at
-    former = nas.sessions.get(session.key)
+    former = session_of(nas, session.protocol, session.key)
     if former is not None and former.state == ACTIVE:
         end_session(store, former, former.updated_at, 0, False, session.heard_at)
     store.index_session(session)
@@ -79,6 +79,14 @@ def open_session(store: Store, session: SessionRecord, decision: DecisionRecord 
     store.touch_session(session, WHOLE)
 
 
+def session_of(nas: NasRecord, protocol: int, key: bytes) -> SessionRecord | None:
+    """The newest session of a client under a Session-Id (S6a: IMSI), which another application may use as well."""
+    session: SessionRecord | None = nas.sessions.get(key)
+    while session is not None and session.protocol != protocol:
+        session = session.earlier
+    return session
+
+
 def sessions_of(service: ServiceRecord | None, protocol: int, imsi: str) -> list[SessionRecord]:
     """Live sessions of a service by protocol and IMSI."""
     live = service.live if service is not None else None
@@ -87,6 +95,15 @@ def sessions_of(service: ServiceRecord | None, protocol: int, imsi: str) -> list
         for session in (() if live is None else live.sessions)
         if session.protocol == protocol and session.mobile.imsi == imsi and session.state == ACTIVE
     ]
+
+
+def is_foreign(session: SessionRecord, operator: str) -> bool:
+    """Whether a session is of another operator's subscriber. Security: who may ask for one operator's SIMs only does
+    not go on with, or end, a session of another's, whatever Session-Id it has heard of."""
+    service = session.service
+    if service is not None:
+        return bool(service.subscriber.body.operator != operator)
+    return session.former is None or session.former[2] != operator
 
 
 def bar_imsi(store: Store, service: ServiceRecord | None, imsi: str, why: str) -> None:

@@ -213,6 +213,39 @@ def test_a_relay_of_one_operator_does_not_either_for_whom_it_relays() -> None:
     assert result(it.ask(asked)) == 2001
 
 
+def test_a_relay_of_one_operator_cannot_touch_anothers_bearers_by_their_session_id() -> None:
+    class Relay(At):
+        class remote:
+            origin_host = "dra.example"
+            origin_realm = "example"
+
+    it = Pcef(QUOTA, peers=[
+        {"origin_host": "smf.localdomain", "origin_realm": REALM},
+        {"origin_host": "dra.example", "origin_realm": "example", "operator": "mvno"},
+    ])  # fmt: skip
+    it.initial()
+    imsi = ("Subscription-Id", [("Subscription-Id-Type", 1), ("Subscription-Id-Data", IMSI)])
+    for kind in (1, 2, 3):
+        assert result(it.ask([*it.head(kind), imsi, usage(500)], peer=Relay)) == 5002
+    assert it.session.state == ACTIVE
+    assert it.used() == (0, 0)
+    assert result(it.update(usage(300))) == 2001
+    assert sum(it.used()) == 300
+
+
+def test_the_key_of_another_kind_of_session_is_no_bearers() -> None:
+    it = Pcef()
+    nas = client_of(it.store, it.client, REALM, "")
+    service = it.store.services["erin"]
+    other = new_session(it.store, GY, nas, it.key.encode(), service, GyFacts(IMSI, REALM, apn="internet"), it.now)
+    open_session(it.store, other, None)
+    it.settle()
+    it.number = 0
+    assert result(it.update(usage(300))) == 5002
+    assert result(it.terminate()) == 5002
+    assert other.state == ACTIVE
+
+
 @pytest.mark.parametrize(("imei", "code"), [("353490060000011", 2001), ("3534900600000229", 5003), ("", 5003)])
 def test_a_service_locked_to_a_device_is_used_from_it_alone(imei: str, code: int) -> None:
     it = Pcef()

@@ -92,6 +92,17 @@ def test_a_peer_of_another_operator_does_not_learn_of_a_sim() -> None:
     assert it.ask(INITIAL, 0, service()).result == 5030
 
 
+def test_a_peer_of_another_operator_cannot_go_on_with_a_session_or_end_it() -> None:
+    it = desk()
+    assert it.ask(INITIAL, 0, service()).result == 2001
+    it.rules.peer_operator = "brand"
+    it.gy.use(it.rules)
+    assert it.ask(UPDATE, 1, service(used=500)).result == 5002
+    assert it.ask(TERMINATION, 2, service(used=500)).result == 5002
+    assert it.charged() == 0
+    assert it.session().state == ACTIVE
+
+
 def test_a_sim_that_is_not_activated_is_not_charged() -> None:
     it = desk()
     it.put("sim", f"89000{IMSI}", imsi=IMSI, service_id="erin", state="suspended")

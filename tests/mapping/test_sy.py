@@ -252,6 +252,15 @@ def test_a_sim_of_another_operator_is_unknown_to_an_operator_s_pcrf() -> None:
     assert it.follow()["result"] == 5030
 
 
+def test_a_pcrf_of_another_operator_cannot_change_a_session_or_end_it() -> None:
+    it = world()
+    it.follow()
+    it.settings_of_peers.operators = "mvno"
+    assert it.ask("SLR", ("SL-Request-Type", 1))["result"] == 5002
+    assert it.ask("STR", ("Termination-Cause", 1))["result"] == 5002
+    assert it.session.state == ACTIVE
+
+
 def test_a_pcrf_that_knows_only_the_number_finds_its_sim() -> None:
     it = world()
     number = ("Subscription-Id", [("Subscription-Id-Type", 0), ("Subscription-Id-Data", MSISDN)])
