@@ -12,12 +12,19 @@ COLUMNS = (
 COMMAND_COLUMNS = ("direction", "application", "command", "requests", "answers", "p50_ms", "p99_ms")
 
 
-@click.group("peers", invoke_without_command=True)
-@click.pass_context
-def peers_group(context: click.Context) -> None:
+class PeersGroup(click.Group):
+    """`aaa peers`, also with the options of `list`, lists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a command, `list` is meant."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("peers", cls=PeersGroup)
+def peers_group() -> None:
     """Diameter peers, as configured and as they are; by itself it lists them."""
-    if context.invoked_subcommand is None:
-        context.invoke(peers_list)
 
 
 @peers_group.command("list")

@@ -215,10 +215,10 @@ def test_the_command_line_lists_shows_and_traces(server: RunningServer) -> None:
 
     listed = {item["origin_host"]: item for item in json.loads(run("peers", "list", "--json"))}
     assert listed["mme.example"]["state"] in ("open", "reopening")
-    assert [item["origin_host"] for item in json.loads(run("peers", "list", "--state", "closed", "--json"))] == [
+    assert "mme.example" in run("peers")
+    assert [item["origin_host"] for item in json.loads(run("peers", "--state", "closed", "--json"))] == [
         "brand.example"
     ]
-    assert "mme.example" in run("peers", "list")
     shown = run("peers", "show", "mme.example")
     assert "origin_host: mme.example" in shown
     assert "AIR" in shown
