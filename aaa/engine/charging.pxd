@@ -8,8 +8,10 @@ cdef class Charging:
     cdef public object settings
     cdef public dict ends
 
-    @cython.locals(session=SessionRecord)
     cpdef SessionRecord find(self, NasRecord nas, bytes key)
+    cpdef SessionRecord find_event(self, NasRecord nas, bytes key, long long number)
+    @cython.locals(session=SessionRecord, looked=int)
+    cpdef SessionRecord look_up(self, NasRecord nas, bytes key, long long event)
     cpdef long begin(
         self, SessionRecord session, int kind, long long number, list units, bint single, int cause, double at
     ) except -1

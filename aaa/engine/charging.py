@@ -20,9 +20,9 @@ from msgspec import Struct
 
 from aaa.engine.decisions import Decisions
 from aaa.engine.facts import session_facts_of
-from aaa.limits import GY_ENDS_KEPT_MAX, GY_GROUPS_MAX, GY_MISSING_MAX
+from aaa.limits import GY_ENDS_KEPT_MAX, GY_EVENTS_LOOKED_MAX, GY_GROUPS_MAX, GY_MISSING_MAX
 from aaa.model.charging import Units
-from aaa.model.mobile import GY, Grant, GyFacts
+from aaa.model.mobile import EVENT, GY, Grant, GyFacts
 from aaa.model.records import ACTIVE, ENDED, NEVER, Account, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.ledger import account_of, give_back, refresh
 from aaa.state.meters import put_aside
@@ -34,8 +34,8 @@ from policy.decide import decide
 from policy.expression import at_usage
 from policy.model import Exhausted, qos_of
 
-INITIAL, UPDATE, TERMINATION, EVENT = 1, 2, 3, 4
-"""CC-Request-Types."""
+INITIAL, UPDATE, TERMINATION = 1, 2, 3
+"""CC-Request-Types, with EVENT."""
 REPORT_OCTETS_MAX: Final = 1 << 48
 """Nobody moves 281 terabytes between two reports."""
 SUCCESS: Final = 2001
@@ -81,8 +81,23 @@ class Charging:
 
     def find(self, nas: NasRecord, key: bytes) -> SessionRecord | None:
         """The session of a client by its Session-Id, for a while also after its end."""
+        return self.look_up(nas, key, -1)
+
+    def find_event(self, nas: NasRecord, key: bytes, number: int) -> SessionRecord | None:
+        """The one-time event that a client asked for under these; several may bear one Session-Id."""
+        return self.look_up(nas, key, number)
+
+    def look_up(self, nas: NasRecord, key: bytes, event: int) -> SessionRecord | None:
+        """Among what a client has under a Session-Id: its event of that CC-Request-Number; -1: its session."""
         session: SessionRecord | None = nas.sessions.get(key)
-        return session if session is not None and session.protocol == GY else None
+        looked = 0
+        while session is not None and looked < GY_EVENTS_LOOKED_MAX:
+            if session.protocol == GY and (session.mobile.kind == EVENT) == (event >= 0):
+                if event < 0 or session.mobile.number == event:
+                    return session
+            session = session.earlier
+            looked += 1
+        return None
 
     def begin(
         self, session: SessionRecord, kind: int, number: int, units: list[Units], single: bool, cause: int, at: float

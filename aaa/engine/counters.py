@@ -16,7 +16,7 @@ from aaa.model.mobile import SY, SyFacts
 from aaa.model.records import ACTIVE, NEVER, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.holds import effective_state
 from aaa.state.ledger import quota_facts
-from aaa.state.mobile import new_session, open_session, sessions_of
+from aaa.state.mobile import new_session, open_session, session_of, sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
 from aaa.state.store import WHOLE, Store
 from policy import quota
@@ -76,8 +76,8 @@ class Counters:
 
     def find(self, nas: NasRecord, key: bytes) -> SessionRecord | None:
         """A live session of a client by its Session-Id."""
-        session = nas.sessions.get(key)
-        if session is None or session.protocol != SY or session.state != ACTIVE:
+        session = session_of(nas, SY, key)
+        if session is None or session.state != ACTIVE:
             return None
         return session
 
@@ -87,8 +87,8 @@ class Counters:
         if session is not None:
             end_session(self.store, session, at, cause, True, at)
             return True
-        former = nas.sessions.get(key)
-        return former is not None and former.protocol == SY and former.ended_by_nas
+        former = session_of(nas, SY, key)
+        return former is not None and former.ended_by_nas
 
     def note_told(self, session: SessionRecord, report: Report, at: float) -> None:
         """The client knows of this now."""

@@ -14,7 +14,7 @@ from aaa.limits import GATEWAYS_COUNT_MAX
 from aaa.model.mobile import S6A, S6aFacts
 from aaa.model.records import ACTIVE, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.model.shelves import SimRecord
-from aaa.state.mobile import new_session, open_session, sessions_of
+from aaa.state.mobile import new_session, open_session, session_of, sessions_of
 from aaa.state.sessions import end_session
 from aaa.state.store import COUNTERS, WHOLE, Store
 from policy.model import Qos
@@ -130,8 +130,8 @@ class Mobility:
         """The live registration of an IMSI at an MME."""
         if nas is None:
             return None
-        session: SessionRecord | None = nas.sessions.get(imsi.encode())
-        if session is None or session.protocol != S6A or session.state != ACTIVE:
+        session: SessionRecord | None = session_of(nas, S6A, imsi.encode())
+        if session is None or session.state != ACTIVE:
             return None
         return session
 

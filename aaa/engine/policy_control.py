@@ -25,7 +25,7 @@ from aaa.model.records import (
 )
 from aaa.state.ledger import counted_octets
 from aaa.state.meters import choose_meter
-from aaa.state.mobile import is_foreign, new_session, open_session, sessions_of
+from aaa.state.mobile import is_foreign, new_session, open_session, session_of, sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, OCTETS_MAX, add_octets, end_session, hold_address
 from aaa.state.store import WHOLE, Store
 from policy.model import qos_of
@@ -470,8 +470,7 @@ class PolicyControl:
 def known_session(request: BearerRequest) -> SessionRecord | None:
     """The bearer of a Session-Id, for a while also after its end. A client's other sessions are none: the key of its
     charging session or of a registration may be told as a bearer's."""
-    session: SessionRecord | None = request.nas.sessions.get(request.key)
-    return session if session is not None and session.protocol == GX else None
+    return session_of(request.nas, GX, request.key)
 
 
 def is_bearable(session: SessionRecord, decision: DecisionRecord) -> bool:

@@ -225,11 +225,14 @@ class Gx:
         session = outcome.session
         if session is not None and kind != END:
             if outcome.whole:
+                told = len(parts)
                 self.tell_all(parts, message, client, session, outcome, at)
+                if kind == UPDATE:
+                    session.mobile.answer = b"".join(parts[told:])
             elif outcome.repeated:
                 if session.mobile.number == asked.number:
                     parts.append(session.mobile.answer)
-            else:
+            elif session.mobile.number == asked.number:
                 changed = self.tell_changes(message, client, session, outcome, asked, at)
                 session.mobile.answer = changed
                 parts.append(changed)

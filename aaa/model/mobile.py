@@ -14,6 +14,8 @@ PROTOCOLS: Final = ("radius", "gx", "gy", "s6a", "sy")
 """Names of SessionRecord.protocol."""
 LAST_BEARING: Final = GX
 """Sessions up to this protocol carry traffic: a login. The others are about one, or about a subscriber."""
+EVENT: Final = 4
+"""GyFacts.kind of a one-time event (CC-Request-Type)."""
 DENIED_BY_CHANGE: Final = frozenset({GY, S6A, SY})
 """Protocols that can be told of a denial without ending the session."""
 

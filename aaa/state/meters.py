@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aaa.model.mobile import GX, GY, RADIUS
+from aaa.model.mobile import EVENT, GX, GY, RADIUS
 from aaa.model.records import ACTIVE, DOWN, UP, ServiceRecord, SessionRecord
 from aaa.state.ledger import give_back
 from aaa.state.store import WHOLE, Store
@@ -59,8 +59,11 @@ def settle_meters(store: Store, service: ServiceRecord, reporting: list[SessionR
 
 
 def reports(session: SessionRecord) -> bool:
-    """Whether its client reports what the bearer uses: on Gx only where it was asked to."""
-    return session.protocol != GX or bool(session.mobile.monitored)
+    """Whether its client reports what the bearer uses: on Gx only where it was asked to; a one-time event of Gy is
+    about something else."""
+    if session.protocol == GX:
+        return bool(session.mobile.monitored)
+    return session.protocol != GY or session.mobile.kind != EVENT
 
 
 def is_same(one: SessionRecord, other: SessionRecord) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aaa.model.mobile import GX, GY, S6A, SY, Mobile
+from aaa.model.mobile import EVENT, GX, GY, S6A, SY, Mobile
 from aaa.model.records import ACTIVE, DECISION_MARK, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.meters import choose_meter
 from aaa.state.sessions import end_session
@@ -69,7 +69,8 @@ def open_session(store: Store, session: SessionRecord, decision: DecisionRecord 
     nas = session.nas
     nas.last_accounting_at = session.heard_at
     former = session_of(nas, session.protocol, session.key)
-    if former is not None and former.state == ACTIVE:
+    is_event = session.protocol == GY and session.mobile.kind == EVENT
+    if former is not None and former.state == ACTIVE and not is_event:
         end_session(store, former, former.updated_at, 0, False, session.heard_at)
     store.index_session(session)
     store.link_key(session)
