@@ -20,6 +20,8 @@ class Refusal(NamedTuple):
     """For Error-Message; names nothing that the other side does not know."""
     failed: bytes = b""
     """Content of Failed-AVP."""
+    detail: str = ""
+    """For our own log: which of the reasons that `text` stands for."""
 
 
 class Capabilities(NamedTuple):
@@ -66,8 +68,10 @@ def agree(
     """
     host = identity(message, codes.ORIGIN_HOST)
     realm = identity(message, codes.ORIGIN_REALM)
-    if host != remote.origin_host.lower() or (remote.origin_realm and realm != remote.origin_realm.lower()):
-        return Refusal(ResultCode.UNKNOWN_PEER, "no such peer")
+    if host != remote.origin_host.lower():
+        return stranger(f"it calls itself {host[:64]!r}")
+    if remote.origin_realm and realm != remote.origin_realm.lower():
+        return stranger(f"its realm is {realm[:64]!r}, not {remote.origin_realm!r}")
     theirs = advertised(message)
     ours = frozenset(app.number for app in offered(local, remote))
     relay = codes.RELAY in theirs
@@ -94,6 +98,11 @@ def agree(
         product_name=(message.get(codes.PRODUCT_NAME) or b"").decode("utf-8", "replace"),
         firmware_revision=message.get_unsigned32(codes.FIRMWARE_REVISION),
     )
+
+
+def stranger(detail: str) -> Refusal:
+    """Who it takes itself for is not told why it is nobody here; our log is."""
+    return Refusal(ResultCode.UNKNOWN_PEER, "no such peer", detail=detail)
 
 
 def identity(message: Avps, code: int) -> str:

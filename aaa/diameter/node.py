@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from msgspec.structs import replace
 
 from aaa.diameter import codes
-from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_avps, explained, identity
+from aaa.diameter.capabilities import Capabilities, Refusal, agree, capability_avps, explained, identity, stranger
 from aaa.diameter.codes import DisconnectCause, InbandSecurity, ResultCode, is_protocol_error
 from aaa.diameter.events import Event, Refused
 from aaa.diameter.peer import Connection, Peer
@@ -149,12 +149,13 @@ class Node:
             refusal = Refusal(ResultCode.INVALID_HDR_BITS)
         elif fault is not None:
             refusal = Refusal(fault[0], "", fault[1])
-        elif (
-            remote is None
-            or not _is_from(connection.remote_address, remote)
-            or (connection.certificate is not None and not connection.certificate.speaks_for(remote))
-        ):
-            refusal = Refusal(ResultCode.UNKNOWN_PEER, "no such peer")
+        elif remote is None:
+            realm = identity(message, codes.ORIGIN_REALM)
+            refusal = stranger(f"no [[peer]] has its name, and none with '*' its realm {realm[:64]!r}")
+        elif not _is_from(connection.remote_address, remote):
+            refusal = stranger("its address is none of its [[peer]]'s")
+        elif connection.certificate is not None and not connection.certificate.speaks_for(remote):
+            refusal = stranger("its certificate does not bear its name, or is of another authority")
         else:
             found = agree(self.local, remote, message, connection.secure, InbandSecurity.NO_INBAND_SECURITY)
             if isinstance(found, Refusal):

@@ -532,7 +532,7 @@ class Peer:
             return False
         found = agree(local, self.remote, message, connection.secure, asked)
         if isinstance(found, Refusal):
-            self._ending(Reason.REFUSED, found.text)
+            self._ending(Reason.REFUSED, found.detail or found.text)
             return False
         self._offered = found
         return True

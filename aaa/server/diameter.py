@@ -493,6 +493,7 @@ class Diameter:
                     peer=origin_host,
                     address=connection.remote_address,
                     result=int(refusal.result),
+                    detail=refusal.detail or None,
                 )
             case Usable(peer=peer, usable=usable):
                 self.agent.usable(peer, usable)

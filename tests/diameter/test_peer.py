@@ -524,6 +524,22 @@ def test_a_cer_that_is_not_good_gets_its_answer_and_the_connection_ends(octets, 
     assert server.refusals == {result: 1}
 
 
+@pytest.mark.parametrize(
+    ("octets", "remote", "detail"),
+    [
+        (cer("stranger"), {}, "no [[peer]] has its name, and none with '*' its realm 'example'"),
+        (cer(Origin_Realm="elsewhere"), {}, "its realm is 'elsewhere', not 'example'"),
+        (cer(), {"addresses": (ip_network("198.51.100.0/24"),)}, "its address is none of its [[peer]]'s"),
+    ],
+)
+def test_why_a_cer_is_nobodys_is_for_our_log_alone(octets, remote, detail):
+    connection = accepted(node("server", [Remote("client", origin_realm="example", **remote)]))
+    [event] = connection.receive_data(octets, 0.0)
+    [answer] = messages_of(connection)
+    assert event.refusal.detail == detail
+    assert answer.get(codes.ERROR_MESSAGE) == b"no such peer"
+
+
 def test_a_peer_is_known_at_its_addresses_only():
     server = node("server", [Remote("client", addresses=(ip_network("198.51.100.0/24"),))])
     connection = accepted(server)
