@@ -54,7 +54,7 @@ from aaa.limits import (
 )
 from aaa.model.enforcement import Action, Enforcement, EnforcementState, Reply
 from aaa.model.events import SERVER, Cause
-from aaa.model.mobile import DENIED_BY_CHANGE, GY, S6A, SY
+from aaa.model.mobile import DENIED_BY_CHANGE, GX, GY, S6A, SY
 from aaa.model.records import ACTIVE, DecisionRecord, NasRecord, PlanRecord, ServiceRecord, SessionRecord
 from aaa.state.mobile import sessions_of
 from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
@@ -312,7 +312,7 @@ class Enforcer:
             closed += 1
             session = self.store.sessions.get(session_id)
             if session is not None and session.state == ACTIVE:
-                self._end(session, CAUSE_ADMIN_RESET, at)
+                self._end(session, CAUSE_ADMIN_RESET, session.updated_at, at)
         while self.releasing and next(iter(self.releasing.values())) <= at and closed < CLOSED_AT_ONCE_COUNT_MAX:
             session = self.store.sessions.get(self.releasing.popitem(last=False)[0])
             closed += 1
@@ -723,7 +723,7 @@ class Enforcer:
             self._acknowledged(enforcement, session, reply, at)
         elif reply.result == "nak" and reply.error_cause == SESSION_NOT_FOUND:
             self._close(enforcement, "session_gone", at)
-            self._end(session, CAUSE_LOST_CARRIER, at)
+            self._end(session, CAUSE_LOST_CARRIER, session.updated_at, at)
             return
         else:
             # After a Disconnect as well: should the session be wanted again, a CoA finds out whether it is there.
@@ -740,7 +740,7 @@ class Enforcer:
     def _acknowledged(self, enforcement: Enforcement, session: SessionRecord, reply: Reply, at: float) -> None:
         if reply.over:
             self._close(enforcement, "ack", at)
-            self._end(session, CAUSE_ADMIN_RESET, at)
+            self._end(session, CAUSE_ADMIN_RESET, at, at)
             return
         if enforcement.action == "disconnect":
             desired = enforcement.desired
@@ -827,7 +827,7 @@ class Enforcer:
         """The gateway said that it would release a bearer, and did not: the MME ends what it serves."""
         for registration in sessions_of(session.service, S6A, session.mobile.imsi):
             self.disconnect(registration, "its bearer was not released", at, SERVER)
-        self._end(session, CAUSE_ADMIN_RESET, at)
+        self._end(session, CAUSE_ADMIN_RESET, at, at)
 
     def reachable(self, nas: NasRecord) -> None:
         """A Diameter client is connected again: what waits for it goes out now."""
@@ -915,9 +915,11 @@ class Enforcer:
             operator, service_id = enforcement.operator, enforcement.service_id
             self.store.emit(kind, subject, at, data, service, operator, subscriber_id, service_id)
 
-    def _end(self, session: SessionRecord, cause: int, at: float) -> None:
-        """The NAS does not have the session any more: close it here."""
-        end_session(self.store, session, session.updated_at, cause, False, at)
+    def _end(self, session: SessionRecord, cause: int, ended_at: float, at: float) -> None:
+        """The NAS does not have the session any more: close it here. ended_at: when, as far as is known."""
+        if session.protocol in (GX, S6A):
+            session.session_time_s = max(0, int(ended_at - session.started_at))
+        end_session(self.store, session, ended_at, cause, False, at)
 
     def _confirm(self, session: SessionRecord, decision: DecisionRecord | None) -> None:
         session.decision = decision

@@ -237,8 +237,10 @@ class PolicyControl:
             session.updated_at = at
             end_session(self.store, session, at, session.terminate_cause or request.cause, True, at)
         else:
-            # It was closed here.
+            # It was closed here, and went on until now.
             session.ended_by_nas = True
+            session.ended_at = max(at, session.started_at)
+            session.session_time_s = max(0, int(at - session.started_at))
             self.end_with(session, request, at)
         return BearerOutcome(OK, "", session)
 

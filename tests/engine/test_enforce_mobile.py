@@ -85,7 +85,12 @@ def test_a_gateway_that_does_not_release_a_bearer_is_bypassed_by_the_cancellatio
     assert (it.far.sent[-1].action, it.far.sent[-1].session) == ("disconnect", registered)
     it.answer(OVER)
     assert registered.state == ENDED
-    assert len(it.events("session.stopped")) == 2
+    stopped = it.events("session.stopped")
+    assert len(stopped) == 2
+    # They were in use until then, whenever their clients last said anything.
+    for event in stopped:
+        assert event.data["ended_at"] == it.now
+        assert event.data["session_time_s"] == int(ENFORCE_RELEASE_GRACE_S)
 
 
 def test_a_bearer_that_waits_for_its_release_is_climbed_after_a_restart_too() -> None:

@@ -380,9 +380,12 @@ def test_the_late_end_of_a_session_that_was_closed_here_still_counts() -> None:
     it.initial()
     it.initial(key="smf;1;2")
     it.key = "smf;1;1"
+    it.now += 60
     assert result(it.terminate(usage(900), number=1)) == 2001
     assert it.used() == (0, 900)
-    assert len(it.events("session.stopped")) == 2
+    stopped = it.events("session.stopped")
+    assert len(stopped) == 2
+    assert (stopped[-1].data["ended_at"], stopped[-1].data["session_time_s"]) == (it.now, 60)
 
 
 # Usage
