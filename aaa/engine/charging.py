@@ -92,8 +92,9 @@ class Charging:
         session: SessionRecord | None = nas.sessions.get(key)
         looked = 0
         while session is not None and looked < GY_EVENTS_LOOKED_MAX:
-            if session.protocol == GY and (session.mobile.kind == EVENT) == (event >= 0):
-                if event < 0 or session.mobile.number == event:
+            if session.protocol == GY:
+                facts: GyFacts = session.mobile
+                if (facts.number == event) if facts.kind == EVENT else (event < 0):
                     return session
             session = session.earlier
             looked += 1

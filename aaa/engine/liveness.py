@@ -13,7 +13,7 @@ from aaa.engine.authorize import AccessSettings
 from aaa.engine.charging import silence_s_max
 from aaa.limits import CLOSED_AT_ONCE_COUNT_MAX, GY_GRACE_S, LIVENESS_SLICE_COUNT
 from aaa.model.mobile import GY, S6A
-from aaa.model.records import ACTIVE, ENDED, PENDING, SessionRecord
+from aaa.model.records import ACTIVE, ENDED, NEVER, PENDING, SessionRecord
 from aaa.state.sessions import CAUSE_LOST_CARRIER, close_some, end_session
 from aaa.state.store import COUNTERS, Store
 
@@ -41,6 +41,8 @@ class Liveness:
         self.is_going_on = False
         """go_on() is wanted."""
         self.ticked_at = 0.0
+        self.listens_since = 0.0
+        """From when on silence is somebody's, epoch seconds: before a start nobody was heard."""
         self.stale_closed = 0
         self.probe: Callable[[SessionRecord, float], object] = lambda session, at: None
         """Asks the client of a Diameter session whether it still has it."""
@@ -57,6 +59,7 @@ class Liveness:
             # The clock was set back: what was decided at a moment still to come does not hold.
             self.store.policy_version.number += 1
         self.ticked_at = at
+        self.listens_since = min(self.listens_since, at)
         if not self.waiting:
             self.waiting = list(self.store.sessions)
             self.look_at_nases(at)
@@ -104,18 +107,19 @@ class Liveness:
         Its client answers that it does not know it, where it is gone. One that holds quota must report in time
         (Tcc of RFC 8506 §13), and is over where it does not: others may have what it holds.
         """
-        if session.protocol == GY and at - session.heard_at > silence_s_max(session.mobile, GY_GRACE_S):
+        silence = at - max(session.heard_at, self.listens_since)
+        silence_max = silence_s_max(session.mobile, GY_GRACE_S) if session.protocol == GY else NEVER
+        if silence > silence_max:
             end_session(self.store, session, session.updated_at, CAUSE_LOST_CARRIER, False, at)
             self.stale_closed += 1
-            return
-        if session.protocol != S6A and at - session.heard_at > self.settings.session_silence_s:
+        elif silence_max == NEVER and session.protocol != S6A and silence > self.settings.session_silence_s:
             session.heard_at = at
             self.store.touch_session(session, COUNTERS)
             self.probe(session, at)
 
     def is_silent(self, session: SessionRecord, at: float) -> bool:
         """Whether too many interims were missed; sessions that never sent one get the long bound."""
-        silence = at - session.heard_at
+        silence = at - max(session.heard_at, self.listens_since)
         if session.interim_interval_s and session.session_time_s:
             return silence > session.interim_interval_s * self.settings.missed_interims
         return silence > self.settings.session_silence_s

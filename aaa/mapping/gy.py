@@ -407,6 +407,9 @@ class Gy:
     ) -> Difference:
         """A RAR where the client must ask anew before its grants end; otherwise the next answer tells."""
         why = self.charging.why_ask(session, confirmed, desired)
+        if confirmed is None and not why:
+            # Nobody knows whether its client still has it.
+            why = "not known what it runs under"
         return Difference("coa", why, (("Re-Auth-Request-Type", "AUTHORIZE_ONLY"),)) if why else NO_DIFFERENCE
 
     def change_request(

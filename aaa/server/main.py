@@ -177,6 +177,7 @@ class Server:
         )
         kept = config.store
         self.liveness.probe = self.enforcer.reauthorize
+        self.liveness.listens_since = self.started_at
         self.retention = Retention(self.store, *retention_spans(kept))
         self.store.services_max = config.server.services_max
         self.ports: list[Port] = []

@@ -1,4 +1,4 @@
-"""Requests that were overtaken, come again or share a Session-Id: each counts once, and is answered as the first time."""
+"""Requests that were overtaken, come again or share a Session-Id: each counts once, and is answered as before."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from aaa.engine.authorize import AccessSettings
+from aaa.engine.liveness import Liveness
+from aaa.limits import GY_GRACE_S
 from aaa.model.mobile import GX, GY, SY, GxFacts, GyFacts, SyFacts
 from aaa.model.records import ACTIVE, ENDED, SessionRecord
 from aaa.state.mobile import client_of, new_session, open_session, session_of
 from aaa.state.sessions import add_octets
 from tests.mapping.gx_site import IMSI, QUOTA, Pcef, result, shown, usage
-from tests.mapping.gy_desk import EVENT, HOST, INITIAL, MB, UPDATE, Desk, Pairs, quota, service
+from tests.mapping.gy_desk import EVENT, HOST, INITIAL, MB, UPDATE, Desk, Pairs, Rules, quota, service
 
 WHO: Pairs = [
     ("Subscription-Id", [("Subscription-Id-Type", 1), ("Subscription-Id-Data", IMSI)]),
@@ -88,6 +91,58 @@ def test_sessions_of_several_applications_may_share_their_session_id(order: tupl
         assert made[protocol].state == ACTIVE
     assert it.ask(UPDATE, 1, service(used=MB), key="same").result == 2001
     assert (made[GY].output_octets, it.charged()) == (MB, MB)
+
+
+# Silence
+
+
+def watch(it: Desk, **settings: float) -> Liveness:
+    made = Liveness(it.store, it.addresses, AccessSettings(**settings), 0.0, lambda *event: None, 3600.0)
+    made.probe = it.enforcer.reauthorize
+    return made
+
+
+def look(it: Desk, watch: Liveness, seconds: float) -> None:
+    it.now += seconds
+    watch.tick(it.now)
+    it.addresses.settle(it.now)
+    it.settle()
+
+
+def test_quota_that_is_held_longer_than_sessions_may_be_silent_is_given_back_in_its_time() -> None:
+    it = Desk(quota(10 * MB, "block"), Rules(validity=3_600.0))
+    it.ask(INITIAL, 0, service())
+    liveness = watch(it, session_silence_s=300.0)
+    for _ in range(24):
+        look(it, liveness, 301.0)
+    assert (it.session().state, it.wire.names) == (ACTIVE, [])
+    look(it, liveness, 301.0)
+    assert (it.session().state, it.account().reserved_octets) == (ENDED, 0)
+
+
+def test_a_charging_session_that_holds_nothing_is_asked_for_when_it_is_silent_for_long() -> None:
+    it = Desk(quota(MB, "block"))
+    it.ask(INITIAL, 0, service())
+    it.ask(UPDATE, 1, service(used=MB))
+    liveness = watch(it, session_silence_s=300.0)
+    look(it, liveness, 301.0)
+    assert (it.wire.names, it.session().state) == (["RAR"], ACTIVE)
+    it.wire.result = 5002
+    look(it, liveness, 301.0)
+    assert (it.wire.names, it.session().state) == (["RAR", "RAR"], ENDED)
+
+
+def test_what_nobody_could_be_heard_of_while_the_server_was_down_is_not_silence() -> None:
+    it = Desk(quota(10 * MB, "block"), Rules(validity=60.0))
+    it.ask(INITIAL, 0, service())
+    it.now += 100_000.0
+    it = it.restart_desk()
+    liveness = watch(it)
+    liveness.listens_since = it.now
+    look(it, liveness, 120.0 + GY_GRACE_S)
+    assert it.session().state == ACTIVE
+    look(it, liveness, 1.0)
+    assert it.session().state == ENDED
 
 
 # One-time events of Gy
