@@ -220,3 +220,4 @@ DIAMETER_RESET_AGAIN_S = 30.0  # seconds; Bound: how often an MME that does not 
 DIAMETER_CERTIFICATES_MAX = 1_024  # certificates; Bound: 0.2 MiB; peers that came by TLS and may resume their session
 GX_CACHED_OCTETS_MAX = 512  # octets of a name or place that is kept; Bound: identities have 255, APNs 100
 GY_EVENTS_LOOKED_MAX = 64  # one-time events of one Session-Id; Bound: how far back a repeated one is looked for
+DIAMETER_DUPLICATES_BYTES_MAX = 128 << 20  # octets of answers kept; Bound: of long ones fewer are kept

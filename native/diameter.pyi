@@ -23,6 +23,10 @@ HEADER_OCTETS: Final = 20
 AVP_COUNT_MAX: Final = 4096
 """Bound: a message of the largest size this server takes holds fewer that mean anything."""
 GROUP_DEPTH_MAX: Final = 12
+IDENTITY_OCTETS_MAX: Final = 255
+"""A longer DiameterIdentity is an invalid value."""
+TEXT_OCTETS_MAX: Final = 1024
+"""A longer UTF8String is one: names and keys are kept."""
 """Bound: the deepest of 3GPP's nests seven."""
 
 FLAG_REQUEST: Final = 0x80
@@ -35,7 +39,7 @@ AVP_MANDATORY: Final = 0x40
 AVP_PROTECTED: Final = 0x20
 
 KIND_OCTETS: Final = 0
-"""Any length: OctetString, UTF8String, IPFilterRule, QoSFilterRule."""
+"""Any length: OctetString, IPFilterRule, QoSFilterRule."""
 KIND_32: Final = 1
 """Four octets: Unsigned32, Integer32, Float32, Enumerated, Time."""
 KIND_64: Final = 2
@@ -44,7 +48,9 @@ KIND_GROUPED: Final = 3
 KIND_ADDRESS: Final = 4
 """Two octets of family, and 4 (family 1) or 16 (family 2); other families any."""
 KIND_IDENTITY: Final = 5
-"""At least one octet: DiameterIdentity, DiameterURI."""
+"""One octet to IDENTITY_OCTETS_MAX: DiameterIdentity, DiameterURI."""
+KIND_TEXT: Final = 6
+"""Up to TEXT_OCTETS_MAX: UTF8String."""
 
 class Avps:
     """AVPs of a message or a group, in place. Until an index was sound, what came before the fault is found."""

@@ -47,9 +47,12 @@ cdef enum:
     MANDATORY_BIT = 0x40
     RESERVED_BITS = 0x1F
     STACK_COUNT = 64            # AVPs that are found in one walk, without counting them first
+    IDENTITY_MAX = 255          # octets; Bound: RFC 6733 §4.3.1: a DiameterIdentity is a name of the DNS (RFC 1035 §2.3.4)
+    TEXT_MAX = 1024             # octets; Bound: names and keys are kept with sessions and answers; real ones have 100
     RULES_MAX = 256             # Bound: counts of one check stand on the stack; 3GPP's largest command has 80
 
 HEADER_OCTETS, AVP_COUNT_MAX, GROUP_DEPTH_MAX = HEADER, COUNT_MAX, DEPTH_MAX
+IDENTITY_OCTETS_MAX, TEXT_OCTETS_MAX = IDENTITY_MAX, TEXT_MAX
 FLAG_REQUEST, FLAG_PROXIABLE, FLAG_ERROR, FLAG_RETRANSMITTED = REQUEST, PROXIABLE, ERROR, RETRANSMITTED
 AVP_VENDOR, AVP_MANDATORY, AVP_PROTECTED = VENDOR_BIT, MANDATORY_BIT, 0x20
 
@@ -60,8 +63,10 @@ cdef enum:
     GROUPED = 3
     ADDRESS = 4
     IDENTITY = 5
+    TEXT = 6
 
 KIND_OCTETS, KIND_32, KIND_64, KIND_GROUPED, KIND_ADDRESS, KIND_IDENTITY = OCTETS, WORD, LONG, GROUPED, ADDRESS, IDENTITY
+KIND_TEXT = TEXT
 
 cdef enum:  # Result-Codes, RFC 6733 §7.1.5
     INVALID_AVP_BITS = 3009
@@ -499,7 +504,7 @@ cdef class Definitions:
     def define(self, uint32_t code, uint32_t vendor, int kind, Grammar group=None):
         cdef uint64_t key = key_of(code, vendor)
         cdef Definition* definition
-        if not OCTETS <= kind <= IDENTITY:
+        if not OCTETS <= kind <= TEXT:
             raise ValueError(f"kind {kind}; it is one of the KIND_ numbers")
         if group is not None and kind != GROUPED:
             raise ValueError("only a grouped AVP has a grammar inside")
@@ -693,7 +698,9 @@ cdef int value_fault(int kind, const uint8_t* value, uint32_t length) noexcept n
         if (family == 1 and length != 6) or (family == 2 and length != 18):
             return INVALID_AVP_LENGTH
         return 0
-    if kind == IDENTITY and length == 0:
+    if kind == IDENTITY and (length == 0 or length > IDENTITY_MAX):
+        return INVALID_AVP_VALUE
+    if kind == TEXT and length > TEXT_MAX:
         return INVALID_AVP_VALUE
     return 0
 

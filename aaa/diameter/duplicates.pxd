@@ -8,9 +8,12 @@ cdef class _Entry:
     cdef bytes key
     cdef bytes answer
     cdef list repeats
+    cdef long long octets
 
 cdef class Duplicates:
     cdef int _count_max
+    cdef long long _octets_max
+    cdef public long long octets
     cdef double _kept_s
     cdef dict _entries
     cdef object _order

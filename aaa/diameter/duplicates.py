@@ -9,7 +9,7 @@ from collections import deque
 from typing import Final
 
 from aaa.diameter.request import Request
-from aaa.limits import DIAMETER_DUPLICATES_COUNT_MAX, DIAMETER_DUPLICATES_S
+from aaa.limits import DIAMETER_DUPLICATES_BYTES_MAX, DIAMETER_DUPLICATES_COUNT_MAX, DIAMETER_DUPLICATES_S
 from native import diameter
 
 REPEATS_MAX: Final = 4
@@ -23,17 +23,27 @@ class _Entry:
         self.at = at
         self.answer: bytes | None = None
         self.repeats: list[Request] | None = None
+        self.octets = len(key)
+        """What it keeps."""
 
 
 class Duplicates:
     """What was answered lately, and what is being worked on."""
 
-    def __init__(self, count_max: int = DIAMETER_DUPLICATES_COUNT_MAX, kept_s: float = DIAMETER_DUPLICATES_S) -> None:
+    def __init__(
+        self,
+        count_max: int = DIAMETER_DUPLICATES_COUNT_MAX,
+        kept_s: float = DIAMETER_DUPLICATES_S,
+        octets_max: int = DIAMETER_DUPLICATES_BYTES_MAX,
+    ) -> None:
         self._count_max = count_max
+        self._octets_max = octets_max
         self._kept_s = kept_s
         self._entries: dict[bytes, _Entry] = {}
         self._order: deque[_Entry] = deque()
         """In the order of their first coming; also those that were abandoned."""
+        self.octets = 0
+        """Of keys and answers that are kept."""
         self.repeated = 0
         """Requests that came again."""
 
@@ -49,6 +59,7 @@ class Duplicates:
         if entry is None:
             entry = request.entry = self._entries[key] = _Entry(key, now)
             self._order.append(entry)
+            self.octets += entry.octets
             return _NEW
         self.repeated += 1
         if entry.answer is not None:
@@ -64,7 +75,11 @@ class Duplicates:
         entry, request.entry = request.entry, None
         if entry is None:
             return [(request, octets)]
-        entry.answer = octets
+        is_kept = entry is self._entries.get(entry.key)
+        if is_kept:
+            entry.answer = octets
+            entry.octets += len(octets)
+            self.octets += len(octets)
         if entry.repeats is None:
             return [(request, octets)]
         repeats, entry.repeats = entry.repeats, None
@@ -87,6 +102,8 @@ class Duplicates:
         # One goes for each that comes, and two where they are too old: the table shrinks as fast as it can grow.
         if len(self._order) >= self._count_max:
             self._drop_first()
+        while self.octets > self._octets_max:
+            self._drop_first()
         for _ in range(2):
             if not self._order:
                 return
@@ -97,5 +114,6 @@ class Duplicates:
 
     def _drop_first(self) -> None:
         entry = self._order.popleft()
+        self.octets -= entry.octets
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]

@@ -27,7 +27,7 @@ SUFFIX: Final = ".dict"
 
 KINDS: Final = {
     "OctetString": diameter.KIND_OCTETS,
-    "UTF8String": diameter.KIND_OCTETS,
+    "UTF8String": diameter.KIND_TEXT,
     "IPFilterRule": diameter.KIND_OCTETS,
     "QoSFilterRule": diameter.KIND_OCTETS,
     "Integer32": diameter.KIND_32,

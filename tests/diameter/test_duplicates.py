@@ -73,3 +73,21 @@ def test_the_ways_that_wait_are_bounded():
     for way in ways:
         table.is_new(way, 0.0)
     assert len(table.answered(ways[0], cca(ways[0].message))) == 1 + REPEATS_MAX
+
+
+def test_long_answers_are_kept_for_their_octets():
+    ways = requests(*(ccr(number) for number in range(6)))
+    key = len(ways[0].message.sameness())
+    table = Duplicates(octets_max=3 * (key + 1_000))
+    for way in ways:
+        assert table.is_new(way, 0.0)[0]
+        table.answered(way, bytes(1_000))
+    # The last one may stand beyond.
+    assert table.octets == len(table) * (key + 1_000) == 4 * (key + 1_000)
+    # What has been dropped before its answer came is not counted.
+    table = Duplicates(count_max=1)
+    first, second, *_ = requests(ccr(1), ccr(2))
+    table.is_new(first, 0.0)
+    table.is_new(second, 0.0)
+    table.answered(first, bytes(1_000))
+    assert table.octets == key

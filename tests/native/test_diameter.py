@@ -233,8 +233,8 @@ def grammar() -> Grammar:
     """A cut-down CCR: enough to break every rule."""
     known = Definitions()
     subscription = Grammar(known, [(ID_TYPE, 0, 1, 1), (ID_DATA, 0, 1, 1)], extensible=False)
-    for code in (SESSION_ID, ID_DATA):
-        known.define(code, 0, diameter.KIND_OCTETS)
+    known.define(SESSION_ID, 0, diameter.KIND_OCTETS)
+    known.define(ID_DATA, 0, diameter.KIND_TEXT)
     for code in (AUTH_APPLICATION_ID, REQUEST_TYPE, REQUEST_NUMBER, ID_TYPE):
         known.define(code, 0, diameter.KIND_32)
     for code in (ORIGIN_HOST, ORIGIN_REALM):
@@ -249,6 +249,8 @@ def grammar() -> Grammar:
 
 
 SOUND = diameter.avp(SESSION_ID, b"a;1") + diameter.avp(ORIGIN_HOST, b"smf") + diameter.unsigned32_avp(REQUEST_TYPE, 1)
+LONGEST_NAME, TOO_LONG = b"x" * diameter.IDENTITY_OCTETS_MAX, b"x" * (diameter.IDENTITY_OCTETS_MAX + 1)
+LONGEST_TEXT = b"x" * diameter.TEXT_OCTETS_MAX
 TYPE, DATA = diameter.unsigned32_avp(ID_TYPE, 1), diameter.avp(ID_DATA, b"001")
 
 
@@ -278,6 +280,10 @@ def reserved(octets: bytes, flags: int) -> bytes:
         (SOUND + diameter.avp(HOST_IP, b"\0\x01abc"), (5014, diameter.avp(HOST_IP, b"\0\x01abc"))),
         (SOUND + diameter.avp(HOST_IP, b"\0\x08+1555"), None),
         (SOUND + diameter.avp(ORIGIN_REALM, b""), (5004, diameter.avp(ORIGIN_REALM, b""))),
+        (SOUND + diameter.avp(ORIGIN_REALM, LONGEST_NAME), None),
+        (SOUND + diameter.avp(ORIGIN_REALM, TOO_LONG), (5004, diameter.avp(ORIGIN_REALM, TOO_LONG))),
+        (SOUND + diameter.avp(ID_DATA, LONGEST_TEXT), None),
+        (SOUND + diameter.avp(ID_DATA, LONGEST_TEXT + b"x"), (5004, diameter.avp(ID_DATA, LONGEST_TEXT + b"x"))),
         (SOUND + struct.pack(">II", 421, 0x40000100), (5014, struct.pack(">II", 421, 0x40000008))),
         (
             SOUND + diameter.grouped_avp(SUBSCRIPTION_ID, [TYPE]),
