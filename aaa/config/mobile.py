@@ -128,6 +128,10 @@ def check_peers(entries: Entries, diameter: Diameter, tls: Tls, sources: Sources
         result.append(_check_security(peer, tls, path, sources))
         _check_digits(peer.plmns, (*path, "plmns"), report, _PLMN)
         _check_digits(peer.imsis, (*path, "imsis"), report, _IMSI)
+        for index, name in enumerate(peer.speaks_for):
+            if _HOST.fullmatch(name.removeprefix("*.")) is None:
+                where = entry_path(path, "speaks_for", index, report)
+                report.error(where, f'"{name}" is no host; give one such as "mme.example" or "*.mnc001.example"')
     return result
 
 

@@ -276,6 +276,8 @@ class Peer(Struct, frozen=True, forbid_unknown_fields=True):
     """Visited-PLMN-Ids that it may name, as MCC and MNC; empty: all."""
     denied_avps: tuple[str, ...] = ()
     """AVPs, by name, that it may not send: such a request is answered 5008."""
+    speaks_for: tuple[str, ...] = ()
+    """Origin-Hosts whose requests it may relay, "*.realm" for all that end so; empty: any, where it is a relay."""
     rate_limit: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     """Requests per second; more is answered 3004. 0: no limit."""
     requests_max: Annotated[int, Meta(ge=1, le=65_536)] = 4_096

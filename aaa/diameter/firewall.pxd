@@ -8,7 +8,10 @@ cdef class Gate:
     cdef bytes _host
     cdef bytes _realm
     cdef bint _relays
-    cdef frozenset _ours
+    cdef frozenset _barred
+    cdef object _has_room
+    cdef frozenset _origins
+    cdef tuple _origin_ends
     cdef bytes _host_seen
     cdef bytes _realm_seen
     cdef tuple _denied_octets
@@ -19,6 +22,7 @@ cdef class Gate:
     @cython.locals(host=bytes, realm=bytes)
     cpdef object stops(self, Message message, double now)
     cdef bint _is_own(self, bytes host)
+    @cython.locals(name=str)
     cdef object _stops_foreign(self, Message message, bytes host)
     @cython.locals(tokens=double)
     cdef object _restricts(self, object rules, Message message, double now)

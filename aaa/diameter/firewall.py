@@ -5,7 +5,7 @@ Source: GSMA FS.19's categories, as far as a request alone shows them: who says 
 for, about whom, from where, and how often. A request that is not allowed is answered here and goes no further.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 from aaa.diameter import codes
 from aaa.diameter.capabilities import Refusal
 from aaa.diameter.codes import ResultCode
-from aaa.diameter.routing import imsi_of
+from aaa.diameter.routing import imsis_of
 from aaa.limits import DIAMETER_RATE_BURST_S, DIAMETER_SPELLINGS_COUNT_MAX
 from native import diameter
 from native.diameter import Avps, Message
@@ -31,6 +31,7 @@ class Reason(StrEnum):
     """Why a request was stopped; a metric label."""
 
     RATE = "rate"
+    CLIENTS = "clients"
     APPLICATION = "application"
     COMMAND = "command"
     ORIGIN_HOST = "origin_host"
@@ -42,6 +43,7 @@ class Reason(StrEnum):
 
 RESULTS: Final = {
     Reason.RATE: ResultCode.TOO_BUSY,
+    Reason.CLIENTS: ResultCode.TOO_BUSY,
     Reason.APPLICATION: ResultCode.APPLICATION_UNSUPPORTED,
     Reason.COMMAND: ResultCode.COMMAND_UNSUPPORTED,
     Reason.ORIGIN_HOST: ResultCode.AUTHORIZATION_REJECTED,
@@ -62,6 +64,8 @@ class Rules(Struct, frozen=True):
     """Command codes; empty: all."""
     imsis: tuple[str, ...] = ()
     """First digits; empty: all. A request that names no IMSI belongs to a session that named one."""
+    origins: tuple[str, ...] = ()
+    """Origin-Hosts that it may bring requests of, in lower case; with a dot before it: all that end so. Empty: all."""
     plmns: frozenset[bytes] = frozenset()
     """Values of Visited-PLMN-Id; empty: all. A request without one passes."""
     denied: frozenset[tuple[int, int]] = frozenset()
@@ -86,14 +90,27 @@ class Stopped(NamedTuple):
 class Gate:
     """Looks at the requests of one peer."""
 
-    def __init__(self, rules: Rules, host: str, realm: str, relays: bool, ours: Iterable[str], now: float) -> None:
-        """host, realm: the peer's own; realm "": any. relays: it advertises that it does. ours: Origin-Hosts of this
-        server. now: monotonic seconds."""
+    def __init__(
+        self,
+        rules: Rules,
+        host: str,
+        realm: str,
+        relays: bool,
+        barred: frozenset[str],
+        now: float,
+        has_room: Callable[[str], bool] = lambda host: True,
+    ) -> None:
+        """host, realm: the peer's own; realm "": any. relays: it advertises that it does. barred: Origin-Hosts that it
+        never speaks for: those of this server, of other operators' peers, and names of RADIUS clients. All in lower
+        case. now: monotonic seconds. has_room: whether a host behind it is known, or may become so."""
         self._rules: Final = rules if rules.restrict else None
         self._host: Final = host.lower().encode()
         self._realm: Final = realm.lower().encode()
         self._relays: Final = relays
-        self._ours: Final = frozenset(name.lower().encode() for name in ours)
+        self._barred: Final = barred
+        self._has_room: Final = has_room
+        self._origins: Final = frozenset(name for name in rules.origins if not name.startswith("."))
+        self._origin_ends: Final = tuple(name for name in rules.origins if name.startswith("."))
         # The spellings that it was seen to use: to compare is then enough.
         self._host_seen = host.encode()
         self._realm_seen = realm.encode()
@@ -128,11 +145,15 @@ class Gate:
     def _stops_foreign(self, message: Message, host: bytes | None) -> Stopped | None:
         """Security: who is no relay, and shows no relay's record, speaks for itself alone (FS.19, category 1); and
         nobody speaks for us."""
-        if host is None or host.lower() in self._ours:
+        if host is None or not (self._relays or message.has(codes.ROUTE_RECORD)):
             return _stopped(Reason.ORIGIN_HOST)
-        if self._relays or message.has(codes.ROUTE_RECORD):
-            return None
-        return _stopped(Reason.ORIGIN_HOST)
+        name = host.decode("ascii", "replace").lower()
+        # A RADIUS client that covers a prefix is known with an address behind its name.
+        if name.partition("/")[0] in self._barred:
+            return _stopped(Reason.ORIGIN_HOST)
+        if (self._origins or self._origin_ends) and name not in self._origins and not name.endswith(self._origin_ends):
+            return _stopped(Reason.ORIGIN_HOST)
+        return None if self._has_room(name) else _stopped(Reason.CLIENTS)
 
     def _restricts(self, rules: Rules, message: Message, now: float) -> Stopped | None:
         if rules.rate_limit:
@@ -147,9 +168,9 @@ class Gate:
         if rules.commands and message.command not in rules.commands:
             return _stopped(Reason.COMMAND)
         if rules.imsis:
-            imsi = imsi_of(message)
-            if imsi and not imsi.startswith(rules.imsis):
-                return _stopped(Reason.IMSI)
+            for imsi in imsis_of(message):
+                if imsi and not imsi.startswith(rules.imsis):
+                    return _stopped(Reason.IMSI)
         if rules.plmns:
             plmn = message.get(VISITED_PLMN_ID, VENDOR_3GPP)
             if plmn is not None and plmn not in rules.plmns:
@@ -190,7 +211,8 @@ def _find(avps: Avps, rules: Rules) -> bytes:
             return diameter.avp(code, value, vendor)
     for code, vendor in {(code, vendor) for code, vendor, _, _ in avps.avps()} & rules.groups:
         for group in avps.get_groups(code, vendor):
-            failed = _find(group, rules)
+            # What cannot be read whole may hold one.
+            failed = diameter.avp(code, b"", vendor) if group.fault else _find(group, rules)
             if failed:
                 return failed
     return b""

@@ -3,9 +3,11 @@
 Knows no socket and no clock; the theory of operation is in peer.py.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -23,6 +25,9 @@ from aaa.limits import (
 )
 from native import diameter
 from native.diameter import FLAG_ERROR, FLAG_REQUEST, Message
+
+HOST: Final = re.compile(r"[a-z0-9_.-]{1,255}")
+"""Of a peer that a template lets in: its name goes into logs, tables and records."""
 
 
 class Node:
@@ -177,7 +182,7 @@ class Node:
 
     def _template_for(self, origin_host: str, cer: Message) -> Remote | None:
         """Whoever a template lets in, as a peer of its own."""
-        if not origin_host or origin_host == self.local.origin_host.lower():
+        if origin_host == self.local.origin_host.lower() or HOST.fullmatch(origin_host) is None:
             return None
         if len(self.learned) >= DIAMETER_LEARNED_PEERS_MAX:
             return None

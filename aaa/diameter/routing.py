@@ -70,6 +70,16 @@ def destination_of(message: Message) -> Destination:
     )
 
 
+def imsis_of(message: Message) -> Iterable[str]:
+    """Everybody whom a request names: whoever reads it may go by another AVP than the first."""
+    for group in message.get_groups(SUBSCRIPTION_ID):
+        if group.get_unsigned32(SUBSCRIPTION_ID_TYPE) == END_USER_IMSI:
+            for value in group.get_all(SUBSCRIPTION_ID_DATA):
+                yield _digits(value)
+    for value in message.get_all(codes.USER_NAME):
+        yield _digits(value)
+
+
 def imsi_of(message: Message) -> str:
     """The IMSI of a request: of its Subscription-Id by type, never by order, or of its User-Name; empty if none."""
     for group in message.get_groups(SUBSCRIPTION_ID):

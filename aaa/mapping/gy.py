@@ -231,6 +231,9 @@ class Gy:
         nas = side.clients.get(octets)
         if nas is None:
             host, realm = origin_of(message)
+            if host not in self.store.nases:
+                # Its first session makes it known: a relay may come up with any number of names.
+                return NasRecord(0, host, host)
             nas = client_of(self.store, host, realm, side.operator or "")
             if len(side.clients) >= DIAMETER_CLIENTS_CACHED_MAX:
                 side.clients.clear()
@@ -244,6 +247,8 @@ class Gy:
         service = self.service_of(imsi, side)
         if service is None:
             return None
+        if nas.no == 0:
+            nas = client_of(self.store, nas.name, origin_of(message)[1], side.operator or "")
         via = request.peer.remote.origin_host.lower()
         place = place_of_traffic(message)
         facts = GyFacts(

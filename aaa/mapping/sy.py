@@ -66,6 +66,10 @@ class Settings(Protocol):
         """Whose SIMs its peer may ask about; None: everybody's."""
         ...
 
+    def imsis(self, request: Request) -> tuple[str, ...]:
+        """First digits of the IMSIs that its peer may ask about; empty: all."""
+        ...
+
 
 class Notification(Outgoing, frozen=True, gc=False):
     """An SNR."""
@@ -125,7 +129,13 @@ class Sy:
             return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
         if message.get_unsigned32(SL_REQUEST_TYPE, VENDOR_3GPP) != INITIAL_REQUEST and known is None:
             return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
-        imsi = imsi_of(message) or self._imsi_of_number(msisdn_of(message))
+        imsi = imsi_of(message)
+        if not imsi:
+            # Security: by a number, too, nobody comes to IMSIs that the firewall keeps from him.
+            imsi = self._imsi_of_number(msisdn_of(message))
+            imsis = self._settings.imsis(request)
+            if imsis and not imsi.startswith(imsis):
+                imsi = ""
         if known is not None and not imsi:
             imsi = known.mobile.imsi
         service = self._service_of(imsi, operator)

@@ -41,6 +41,12 @@ class Settings:
         found = self.entry(remote.origin_host.lower(), remote.origin_realm.lower())
         return None if found is None else found.operator
 
+    def imsis(self, request: Request) -> tuple[str, ...]:
+        """First digits of the IMSIs that its peer may ask about; empty: all."""
+        remote = request.peer.remote
+        found = self.entry(remote.origin_host.lower(), remote.origin_realm.lower())
+        return () if found is None else found.imsis
+
     def family(self, nas: NasRecord) -> PeerFamily:
         """What a client understands."""
         return self.family_of(nas.name, nas.realm)

@@ -31,6 +31,7 @@ from aaa.limits import (
     DIAMETER_OVERLOAD_SAMPLE_S,
     DIAMETER_RELAYED_COUNT_MAX,
     JOURNAL_ROWS_AHEAD_MAX,
+    NASES_COUNT_MAX,
 )
 from aaa.mapping.mobile import plmn_octets
 from aaa.server.diameter_peers import applications_of
@@ -109,6 +110,8 @@ class DiameterAgent:
         """By label: what peers counted that are there no more."""
         self._hosts = frozenset(node.local.origin_host.lower() for node in owner.nodes)
         self._homes: dict[Node, Home] = {}
+        self._barred: dict[str | None, frozenset[str]] = {}
+        """By operator."""
         self._always_routed: frozenset[Node] = frozenset()
         self._sampler: asyncio.TimerHandle | None = None
         self._sampled_at = 0.0
@@ -120,6 +123,7 @@ class DiameterAgent:
         """Go by the routes and peers that the Diameter node has now."""
         owner = self.diameter
         self._homes = {node: self._home(node) for node in owner.nodes}
+        self._barred.clear()
         ranges = {route.identity.lower() for route in owner.config.route if route.imsi_first}
         self._always_routed = frozenset(
             node for node in owner.nodes if node.local.relay and node.local.origin_host.lower() in ranges
@@ -150,9 +154,26 @@ class DiameterAgent:
             seen.peer.remote.origin_host,
             seen.peer.remote.origin_realm,
             capabilities is not None and capabilities.relay,
-            self._hosts,
+            self._barred_for(seen.settings.operator),
             self.diameter.now(),
+            self._has_room,
         )
+
+    def _barred_for(self, operator: str | None) -> frozenset[str]:
+        """Whom a peer of an operator does not speak for; None: it is everybody's."""
+        found = self._barred.get(operator)
+        if found is None:
+            config = self.diameter.config
+            names = {nas.name.lower() for nas in config.nas} | self._hosts
+            if operator is not None:
+                names |= {peer.origin_host.lower() for peer in config.peer if peer.operator != operator}
+            found = self._barred[operator] = frozenset(names)
+        return found
+
+    def _has_room(self, host: str) -> bool:
+        """Whether a client behind a relay is known, or may become so."""
+        nases = self.diameter.store.nases
+        return len(nases) < NASES_COUNT_MAX or host in nases
 
     # Peers
 
@@ -537,6 +558,7 @@ def rules_of(settings: PeerSettings, dictionary: Dictionary) -> Rules:
         applications=frozenset(one.number for one in applications_of(settings.applications, dictionary)),
         commands=frozenset(one.code for one in dictionary.commands if one.request and one.short in wanted),
         imsis=settings.imsis,
+        origins=tuple(name.removeprefix("*").lower() for name in settings.speaks_for),
         plmns=frozenset(plmn_octets(plmn.replace("-", "")) for plmn in settings.plmns),
         denied=denied,
         groups=frozenset((avp.code, avp.vendor) for avp in dictionary if avp.type == "Grouped")

@@ -22,14 +22,21 @@ def request(*pairs, application: int = S6A, command: int = AIR, origin=ORIGIN) -
 OPEN = Rules()
 
 
-def gate(rules: Rules = OPEN, host="mme.visited", realm="visited", relays=False) -> Gate:
-    return Gate(rules, host, realm, relays, ["aaa.home", "aaa2.home"], 0.0)
+OURS = frozenset(["aaa.home", "aaa2.home", "bng"])
+
+
+def gate(rules: Rules = OPEN, host="mme.visited", realm="visited", relays=False, **more) -> Gate:
+    return Gate(rules, host, realm, relays, OURS, 0.0, **more)
 
 
 def reason(stopped) -> Reason | None:
     if stopped is not None:
         assert stopped.refusal.result == RESULTS[stopped.reason]
     return None if stopped is None else stopped.reason
+
+
+def subscription(data: str, kind: int = 1):
+    return ("Subscription-Id", [("Subscription-Id-Type", kind), ("Subscription-Id-Data", data)])
 
 
 def number(name: str) -> tuple[int, int]:
@@ -51,6 +58,10 @@ PLMNS = Rules(plmns=frozenset([bytes.fromhex("62f210")]))
         (Rules(imsis=("26202", "26203")), request(IMSI), Reason.IMSI),
         (Rules(imsis=("26202", "26201")), request(IMSI), None),
         (Rules(imsis=("26202",)), request(), None),
+        # Whichever of them is read in the end.
+        (Rules(imsis=("26202",)), request(subscription("262020000000001"), IMSI), Reason.IMSI),
+        (Rules(imsis=("26202",)), request(subscription("x"), subscription("262010000000001")), Reason.IMSI),
+        (Rules(imsis=("26202",)), request(subscription("262020000000001"), subscription("15550001", 0)), None),
         (PLMNS, request(("Visited-PLMN-Id", bytes.fromhex("62f220"))), Reason.PLMN),
         (PLMNS, request(("Visited-PLMN-Id", bytes.fromhex("62f210"))), None),
         (PLMNS, request(), None),
@@ -91,6 +102,15 @@ def test_a_denied_avp_is_found_inside_of_groups_and_not_in_values():
     assert gate(only_inside).stops(lookalike, 0.0) is None
 
 
+def test_a_group_that_cannot_be_read_whole_may_hold_a_denied_avp():
+    code, vendor = number("IMEI")
+    only_inside = Rules(denied=frozenset([(code, vendor)]), groups=DENIED.groups)
+    filled = diameter.avp(999, b"", 0, False) * diameter.AVP_COUNT_MAX + diameter.avp(code, b"1", vendor)
+    group = diameter.avp(*number("Terminal-Information")[:1], filled, number("Terminal-Information")[1])
+    sent = Message.parse(diameter.message(REQUEST, AIR, S6A, 1, 2, [*DICTIONARY.encode_all(ORIGIN), group]))
+    assert reason(gate(only_inside).stops(sent, 0.0)) is Reason.AVP
+
+
 @pytest.mark.parametrize(
     ("origin", "relays", "record", "expected"),
     [
@@ -111,6 +131,35 @@ def test_nobody_speaks_for_others_but_a_relay_and_nobody_for_us(origin, relays, 
     one = gate(relays=relays)
     for _ in range(2):
         assert reason(one.stops(request(IMSI, *records, origin=origin), 0.0)) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("enb.visited", None),
+        ("ENB.Visited", None),
+        ("mme.epc.mnc001.example", None),
+        ("xepc.mnc001.example", Reason.ORIGIN_HOST),
+        ("epc.mnc001.example", Reason.ORIGIN_HOST),
+        ("other.visited", Reason.ORIGIN_HOST),
+        ("mme.visited", None),
+    ],
+)
+def test_a_relay_speaks_for_those_whom_it_is_configured_to(host, expected):
+    one = gate(Rules(origins=("enb.visited", ".epc.mnc001.example")), relays=True)
+    assert reason(one.stops(request(origin=(("Origin-Host", host), ("Origin-Realm", "visited"))), 0.0)) == expected
+
+
+@pytest.mark.parametrize("host", ["bng", "BNG", "bng/192.0.2.1"])
+def test_no_relay_speaks_for_a_radius_client(host):
+    origin = (("Origin-Host", host), ("Origin-Realm", "visited"))
+    assert reason(gate(relays=True).stops(request(origin=origin), 0.0)) is Reason.ORIGIN_HOST
+
+
+def test_a_relay_makes_no_more_clients_known_than_there_is_room_for():
+    one = gate(relays=True, has_room=lambda host: host == "known.visited")
+    for host, expected in (("known.visited", None), ("new.visited", Reason.CLIENTS)):
+        assert reason(one.stops(request(origin=(("Origin-Host", host), ("Origin-Realm", "visited"))), 0.0)) == expected
 
 
 def test_a_peer_of_any_realm_is_not_asked_for_its_realm():

@@ -58,6 +58,11 @@ class Settings:
     def operator(self, request: object) -> str | None:
         return self.operators
 
+    prefixes: tuple[str, ...] = ()
+
+    def imsis(self, request: object) -> tuple[str, ...]:
+        return self.prefixes
+
 
 class Wire:
     """The PCRF's end of the notifications: the engine's network, spoken through Sy."""
@@ -266,6 +271,15 @@ def test_a_pcrf_that_knows_only_the_number_finds_its_sim() -> None:
     number = ("Subscription-Id", [("Subscription-Id-Type", 0), ("Subscription-Id-Data", MSISDN)])
     assert it.ask("SLR", ("SL-Request-Type", 0), number)["result"] == 2001
     assert it.session.mobile.imsi == IMSI
+
+
+def test_by_a_number_nobody_comes_to_an_imsi_that_the_firewall_keeps_from_him() -> None:
+    it = world()
+    it.settings_of_peers.prefixes = ("26201",)
+    number = ("Subscription-Id", [("Subscription-Id-Type", 0), ("Subscription-Id-Data", MSISDN)])
+    assert it.ask("SLR", ("SL-Request-Type", 0), number)["result"] == 5030
+    it.settings_of_peers.prefixes = ("26201", "00101")
+    assert it.ask("SLR", ("SL-Request-Type", 0), number)["result"] == 2001
 
 
 def test_the_imsi_decides_whatever_number_stands_beside_it() -> None:
