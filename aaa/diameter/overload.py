@@ -170,18 +170,23 @@ class _Throttle:
 
 
 class Throttles:
-    """Of which nodes and realms we are asked to send less (RFC 7683 §5.2)."""
+    """Of which hosts we are asked to send less (RFC 7683 §5.2). A realm's report is about requests without
+    Destination-Host (§7.6), and ours have one."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[int, str], _Throttle] = {}
+        self._found: dict[str, _Throttle] = {}
+        """By Origin-Host in lower case."""
         self.held = 0
         """Requests of ours that were not sent."""
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def learn(self, answer: Message, now: float) -> None:
-        """Take what an answer to a request of ours reports. Cost: one look where it reports nothing."""
+    def learn(self, answer: Message, asked: str, now: float) -> None:
+        """Take what an answer to a request of ours reports. Cost: one look where it reports nothing.
+
+        asked: the host that it went to, in lower case. Security: nobody is spared at the word of another.
+        """
         if not answer.has(OLR):
             return
         for group in answer.get_groups(OLR):
@@ -189,14 +194,15 @@ class Throttles:
             kind = group.get_unsigned32(REPORT_TYPE)
             reduction = group.get_unsigned32(REDUCTION_PERCENTAGE)
             validity = group.get_unsigned32(VALIDITY_DURATION)
-            if sequence is None or kind not in (HOST_REPORT, REALM_REPORT) or (reduction or 0) > 100:
+            if sequence is None or kind != HOST_REPORT or (reduction or 0) > 100:
                 continue
-            name = identity(answer, codes.ORIGIN_HOST if kind == HOST_REPORT else codes.ORIGIN_REALM)
+            if identity(answer, codes.ORIGIN_HOST) != asked:
+                continue
             if validity is None or validity > VALIDITY_MAX_S:
                 validity = VALIDITY_DEFAULT_S
-            self._take((kind, name), sequence, reduction or 0, now + validity)
+            self._take(asked, sequence, reduction or 0, now + validity)
 
-    def _take(self, key: tuple[int, str], sequence: int, reduction: int, until: float) -> None:
+    def _take(self, key: str, sequence: int, reduction: int, until: float) -> None:
         known = self._found.get(key)
         if known is not None and sequence < known.sequence:
             return
@@ -206,21 +212,19 @@ class Throttles:
             known = self._found[key] = _Throttle(sequence)
         known.sequence, known.reduction, known.until = sequence, reduction, until
 
-    def holds(self, host: str, realm: str, now: float) -> bool:
-        """Whether a request of ours is not to be sent now."""
-        if not self._found:
+    def holds(self, host: str, now: float) -> bool:
+        """Whether a request of ours to a host is not to be sent now."""
+        key = host.lower()
+        known = self._found.get(key)
+        if known is None:
             return False
-        for key in ((HOST_REPORT, host.lower()), (REALM_REPORT, realm.lower())):
-            known = self._found.get(key)
-            if known is None:
-                continue
-            if now >= known.until:
-                # What is over is forgotten; a report that comes late begins anew.
-                del self._found[key]
-                continue
-            known.sum += known.reduction
-            if known.sum >= 100:
-                known.sum -= 100
-                self.held += 1
-                return True
+        if now >= known.until:
+            # What is over is forgotten; a report that comes late begins anew.
+            del self._found[key]
+            return False
+        known.sum += known.reduction
+        if known.sum >= 100:
+            known.sum -= 100
+            self.held += 1
+            return True
         return False

@@ -412,7 +412,7 @@ class Diameter:
         why there is none; never from within this call. via: Origin-Host of that peer; "": none. False, and done is
         not called: nobody takes it now, or the host asked for less.
         """
-        if self.agent.throttles.holds(host, realm, self.now()):
+        if self.agent.throttles.holds(host, self.now()):
             return False
         for node in self._nodes_for(host):
             errand = Errand(self, node, Destination(host.lower(), realm.lower(), application, ""), command, via, done)
@@ -607,12 +607,13 @@ class Diameter:
 class Errand:
     """A request of ours on its way: the peers that it may go by, and who waits for the answer."""
 
-    __slots__ = ("command", "diameter", "done", "node", "octets", "sent_ns", "tried", "way")
+    __slots__ = ("command", "diameter", "done", "host", "node", "octets", "sent_ns", "tried", "way")
 
     def __init__(self, owner: Diameter, node: Node, to: Destination, command: int, via: str, done: Done) -> None:
         """to: whose host is in lower case. via: who was on the way from there; "": nobody known."""
         self.diameter = owner
         self.node = node
+        self.host = to.host
         self.command = (to.application, command)
         self.done = done
         self.tried: set[str] = set()
@@ -638,7 +639,7 @@ class Errand:
         message = event.message
         agent = self.diameter.agent
         agent.note_reply(event.peer, self.command, message, time.monotonic_ns() - self.sent_ns)
-        agent.throttles.learn(message, self.diameter.now())
+        agent.throttles.learn(message, self.host, self.diameter.now())
         if message.fault:
             self.done(None, Reason.PROTOCOL)
         elif (

@@ -135,15 +135,15 @@ def answer(
     return message(258, GX, ("Origin-Host", host), ("Origin-Realm", "X"), ("OC-OLR", members), flags=0)
 
 
-def sent(throttles: Throttles, now: float, host: str = "pcef.x", realm: str = "x") -> int:
-    return sum(not throttles.holds(host, realm, now) for _ in range(100))
+def sent(throttles: Throttles, now: float, host: str = "pcef.x") -> int:
+    return sum(not throttles.holds(host, now) for _ in range(100))
 
 
 def test_who_asks_for_less_is_sent_less_as_long_as_it_said():
     throttles = Throttles()
-    throttles.learn(message(258, GX, ("Origin-Host", "pcef.x"), flags=0), 0.0)
+    throttles.learn(message(258, GX, ("Origin-Host", "pcef.x"), flags=0), "pcef.x", 0.0)
     assert len(throttles) == 0
-    throttles.learn(answer(1, 40), 0.0)
+    throttles.learn(answer(1, 40), "pcef.x", 0.0)
     assert sent(throttles, 1.0) == 60
     assert sent(throttles, 1.0, "other.x") == 100
     assert throttles.held == 40
@@ -151,27 +151,32 @@ def test_who_asks_for_less_is_sent_less_as_long_as_it_said():
     assert len(throttles) == 0
 
 
-def test_a_report_of_a_realm_counts_for_all_of_its_hosts():
+def test_a_report_of_a_realm_is_not_about_requests_that_name_their_host():
     throttles = Throttles()
-    throttles.learn(answer(1, 100, kind="REALM_REPORT"), 0.0)
-    assert sent(throttles, 1.0, "other.x") == 0
-    assert sent(throttles, 1.0, "other.y", "y") == 100
+    throttles.learn(answer(1, 100, kind="REALM_REPORT"), "pcef.x", 0.0)
+    assert sent(throttles, 1.0) == 100
+
+
+def test_nobody_is_spared_at_the_word_of_another():
+    throttles = Throttles()
+    throttles.learn(answer(1, 100), "mallory.x", 0.0)
+    assert sent(throttles, 1.0) == sent(throttles, 1.0, "mallory.x") == 100
 
 
 def test_an_older_report_changes_nothing_and_a_newer_one_ends_the_throttling():
     throttles = Throttles()
-    throttles.learn(answer(5, 100), 0.0)
-    throttles.learn(answer(4, 0), 0.0)
+    throttles.learn(answer(5, 100), "pcef.x", 0.0)
+    throttles.learn(answer(4, 0), "pcef.x", 0.0)
     assert sent(throttles, 1.0) == 0
-    throttles.learn(answer(6, 0, 0), 1.0)
+    throttles.learn(answer(6, 0, 0), "pcef.x", 1.0)
     assert sent(throttles, 1.0) == 100
 
 
 def test_reports_that_lie_are_not_believed():
     throttles = Throttles()
-    throttles.learn(answer(1, 101), 0.0)
+    throttles.learn(answer(1, 101), "pcef.x", 0.0)
     assert len(throttles) == 0
-    throttles.learn(answer(1, 100, validity=1 << 31), 0.0)
+    throttles.learn(answer(1, 100, validity=1 << 31), "pcef.x", 0.0)
     assert sent(throttles, 29.0) == 0
     assert sent(throttles, 31.0) == 100
 
@@ -179,5 +184,5 @@ def test_reports_that_lie_are_not_believed():
 def test_the_number_of_those_who_asked_is_bounded():
     throttles = Throttles()
     for number in range(DIAMETER_THROTTLES_COUNT_MAX + 10):
-        throttles.learn(answer(1, 50, host=f"h{number}"), 0.0)
+        throttles.learn(answer(1, 50, host=f"h{number}"), f"h{number}", 0.0)
     assert len(throttles) == DIAMETER_THROTTLES_COUNT_MAX

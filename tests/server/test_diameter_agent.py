@@ -441,8 +441,8 @@ async def ask(one: Site, host: str = "far.example", via: str = "", realm: str = 
     return done
 
 
-def raa(message: Message, *more: bytes) -> bytes:
-    pairs = [("Session-Id", "s"), ("Origin-Host", "far.example"), ("Origin-Realm", "example"), ("Result-Code", 2001)]
+def raa(message: Message, *more: bytes, host: str = "far.example") -> bytes:
+    pairs = [("Session-Id", "s"), ("Origin-Host", host), ("Origin-Realm", "example"), ("Result-Code", 2001)]
     return diameter.answer(message, [*DICTIONARY.encode_all(pairs), *more])
 
 
@@ -498,9 +498,9 @@ def test_a_peer_that_reports_overload_is_sent_less(tmp_path):
             done = await ask(one, "client")
             report = DICTIONARY.encode(
                 "OC-OLR",
-                [("OC-Sequence-Number", 1), ("OC-Report-Type", "REALM_REPORT"), ("OC-Reduction-Percentage", 100)],
+                [("OC-Sequence-Number", 1), ("OC-Report-Type", "HOST_REPORT"), ("OC-Reduction-Percentage", 100)],
             )
-            client.send(raa(await client.read(), report))
+            client.send(raa(await client.read(), report, host="Client"))
             assert result_of((await done)[0]) == 2001
             assert (await (await ask(one, "client")))[1] == "not sent"
             assert one.diameter.agent.throttles.held == 1
