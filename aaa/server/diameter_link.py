@@ -288,8 +288,11 @@ class Link(asyncio.Protocol):
         if transport.is_closing():
             return True
         if data:
-            if self._tls is None:
+            # Security: where TLS is to begin, nothing more leaves in the clear, also when it cannot.
+            if self._tls is None and not connection.starts_tls:
                 transport.write(data)
+            elif self._tls is None:
+                self._early.append(data)
             elif self._tls.is_up:
                 self._tls.send(data)
                 self._send_tls()

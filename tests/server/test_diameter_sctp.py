@@ -113,6 +113,26 @@ def test_tls_in_band_is_not_for_sctp(tmp_path):
     run(conversation())
 
 
+def test_where_tls_cannot_begin_nothing_more_leaves_in_the_clear(tmp_path):
+    async def conversation():
+        async with site(tmp_path, node_text(peer_text())) as one:
+            one.node.local = replace(one.node.local, inband_tls=True)
+            # As the reconciler does with what waits for a client.
+            sent = []
+
+            def opened(peer):
+                sent.append(one.diameter.send("client", "client", GX, 258, b"s;1", [], lambda *_: None, 0.0))
+
+            one.diameter.on_opened = opened
+            far = Far(one)
+            await far.send(cer(Inband_Security_Id=1))
+            assert one_of(await far.read()).command == 257
+            assert await far.read() == b""
+            assert sent == [True]
+
+    run(conversation())
+
+
 def without_sctp(family, kind, protocol):
     raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
 
@@ -175,4 +195,3 @@ def test_a_listener_and_a_dialled_connection_over_sockets_of_streams(tmp_path, m
             listener.close()
 
     run(conversation())
-
