@@ -466,7 +466,8 @@ class Gx:
             )
             take(facts, delta)
             parts.append(delta.avps)
-        events = message.get_all(EVENT_TRIGGER, V)
+        # However often each is named: every one is an event that is kept.
+        events = set(message.get_all(EVENT_TRIGGER, V))
         for event in events:
             what = QOS_FAILURES.get(int.from_bytes(event, "big"))
             if what is not None:

@@ -831,7 +831,7 @@ def test_a_relay_with_ever_new_names_leaves_nothing_behind() -> None:
 
 def test_names_that_are_no_names_are_not_kept() -> None:
     it = Pcef()
-    assert result(it.initial(apn="x" * 4_000)) == 5003
+    assert result(it.initial(apn="x" * 1_000)) == 5003
     assert not it.gx.apns
 
 
@@ -867,3 +867,11 @@ def test_mutated_requests_get_one_answer_of_the_right_grammar() -> None:
             it.ask_octets(bytes(octets))
             if it.wire.waiting:
                 it.accept(random.choice([2001, 3002, 4001, 5002, 5012]))
+
+
+def test_a_failure_that_a_pcef_names_a_thousand_times_is_one_event() -> None:
+    it = Pcef()
+    it.initial()
+    before = it.store.last_event
+    assert result(it.update(*[("Event-Trigger", 29)] * 1000)) == 2001
+    assert it.store.last_event - before == 1
