@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -25,6 +25,10 @@ SUCCESS: Final = (2001, 2002)
 VENDOR_3GPP: Final = 10415
 NO_STATE: Final = "NO_STATE_MAINTAINED"
 S6A: Final = "S6a"
+CREDIT_CONTROL: Final = 4
+ABORT_SESSION: Final = 274
+CANCEL_LOCATION: Final = 317
+SESSION_RELEASE_CAUSE: Final = 1045
 
 
 @click.group("diameter-test")
@@ -60,7 +64,13 @@ def attach(imsi: str, plmn: str, as_json: bool, **options: Any) -> None:
         if not await client.ask(S6A, "AIR", [*user, *vectors]):
             return False
         update: Pairs = [("RAT-Type", 1004), ("ULR-Flags", 34), ("Visited-PLMN-Id", plmn)]
-        return await client.ask(S6A, "ULR", [*user, *update])
+        if not await client.ask(S6A, "ULR", [*user, *update]):
+            return False
+        until = client.until()
+        while (pushed := await client.pushed(until)) is not None:
+            if pushed.command == CANCEL_LOCATION:
+                break
+        return True
 
     finish(run, as_json, options)
 
@@ -72,7 +82,10 @@ def attach(imsi: str, plmn: str, as_json: bool, **options: Any) -> None:
 @click.option("--use", "uses", multiple=True, type=click.IntRange(0, 2**50), help="Octets to report; repeatable.")
 @client_options
 def session(imsi: str, plmn: str, apn: str, uses: tuple[int, ...], as_json: bool, **options: Any) -> None:
-    """Run a data session of IMSI as a gateway does: Gx for the rules, Gy for the quota, and the end."""
+    """Run a data session of IMSI as a gateway does: Gx for the rules, Gy for the quota, and the end.
+
+    Meanwhile it does as it is told: a RAR on Gy is followed by a CCR-U, and the end comes early when it is asked for.
+    """
 
     async def run(client: "Client") -> bool:
         ids = {"Gx": client.session_id(), "Gy": client.session_id()}
@@ -83,6 +96,7 @@ def session(imsi: str, plmn: str, apn: str, uses: tuple[int, ...], as_json: bool
             head: list[tuple[str, Value]] = [("CC-Request-Type", kind), ("CC-Request-Number", number)]
             if name == "Gy":
                 head.append(("Service-Context-Id", "32251@3gpp.org"))
+                head.append(("Service-Information", [("PS-Information", place)]))
             return await client.ask(name, "CCR", [*head, *who, *more], ids[name])
 
         if not await ccr("Gx", "INITIAL_REQUEST", 0, place):
@@ -93,10 +107,16 @@ def session(imsi: str, plmn: str, apn: str, uses: tuple[int, ...], as_json: bool
         for number, octets in enumerate(uses, 1):
             if not good:
                 break
-            used = [("CC-Output-Octets", octets)]
-            report = [*group, ("Used-Service-Unit", [*used, ("CC-Input-Octets", 0)])]
+            used = [("CC-Output-Octets", octets), ("CC-Input-Octets", 0)]
+            report = [*group, ("Used-Service-Unit", used)]
             good = await ccr("Gy", "UPDATE_REQUEST", number, [("Multiple-Services-Credit-Control", report)])
-        await client.stay()
+        until = client.until()
+        while good and (pushed := await client.pushed(until)) is not None:
+            if pushed.command == ABORT_SESSION or pushed.releases:
+                break
+            if pushed.application == CREDIT_CONTROL:
+                number += 1
+                good = await ccr("Gy", "UPDATE_REQUEST", number, [("Multiple-Services-Credit-Control", group)])
         if good or number:
             await ccr("Gy", "TERMINATION_REQUEST", number + 1, [("Termination-Cause", "DIAMETER_LOGOUT")])
         await ccr("Gx", "TERMINATION_REQUEST", 1, [("Termination-Cause", "DIAMETER_LOGOUT")])
@@ -115,8 +135,6 @@ def finish(run: Any, as_json: bool, options: dict[str, Any]) -> None:
             async with asyncio.timeout(TIMEOUT_S):
                 await client.connect(*server)
             good = await run(client)
-            if good:
-                await client.stay()
         except TimeoutError:
             client.say("no answer", [])
             return NO_ANSWER
@@ -128,6 +146,15 @@ def finish(run: Any, as_json: bool, options: dict[str, Any]) -> None:
         return ACCEPTED if good else REJECTED
 
     raise SystemExit(asyncio.run(main()))
+
+
+class Pushed(NamedTuple):
+    """What of a request of the server makes a difference."""
+
+    command: int
+    application: int
+    releases: bool
+    """The bearer is to end."""
 
 
 class Client(asyncio.Protocol):
@@ -153,7 +180,7 @@ class Client(asyncio.Protocol):
         self.node = Node(local, (remote,), random.random, time.time(), lambda: random.getrandbits(32))
         self.peer = self.node.peers[options["peer"].lower()]
         self.opened = asyncio.get_running_loop().create_future()
-        self.stayed = False
+        self.pushes: asyncio.Queue[Pushed | None] = asyncio.Queue()
         self._transport: asyncio.Transport | None = None
         self._connection: Any = None
 
@@ -200,11 +227,17 @@ class Client(asyncio.Protocol):
         self.say(f"< {self.names.title(answer)}", self.names.show(answer))
         return answer.get_unsigned32(268) in SUCCESS
 
-    async def stay(self) -> None:
-        """Show and answer what the server sends meanwhile; once."""
-        if self.options["stay"] and not self.stayed:
-            self.stayed = True
-            await asyncio.sleep(self.options["stay"])
+    def until(self) -> float:
+        """When the stay that begins now is over."""
+        return self._now() + float(self.options["stay"])
+
+    async def pushed(self, until: float) -> Pushed | None:
+        """The next request of the server, shown and answered already; None when the stay or the connection is over."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await self.pushes.get()
+        except TimeoutError:
+            return None
 
     def say(self, title: str, pairs: Sequence[tuple[str, str]]) -> None:
         """One message, as text or as a JSON document."""
@@ -237,6 +270,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._take(self._connection.lost(self._now()))
+        self.pushes.put_nowait(None)
 
     def _take(self, events: Sequence[Any]) -> None:
         from aaa.diameter.events import Answer, Closed, Opened, Request, Unanswered
@@ -253,6 +287,9 @@ class Client(asyncio.Protocol):
             elif isinstance(event, Request):
                 self.say(f"< {self.names.title(event.message)}", self.names.show(event.message))
                 event.peer.send_answer(event, self._answer(event.message))
+                message = event.message
+                releases = message.has(SESSION_RELEASE_CAUSE, VENDOR_3GPP)
+                self.pushes.put_nowait(Pushed(message.command, message.application, releases))
         self._flush()
 
     def _answer(self, request: "Message") -> bytes:

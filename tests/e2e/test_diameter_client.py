@@ -1,0 +1,53 @@
+"""`aaa diameter-test`: the network that everybody has at hand does as the server tells it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.mobile import Network, User
+from tests.e2e.peers import PATIENCE_S, ROOT
+
+STAY = ["--stay", "600"]
+"""Longer than the test: what ends sooner was told to."""
+
+
+def start(network: Network, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "aaa.cli", "diameter-test", *arguments, "--server", f"127.0.0.1:{network.port}"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def titles(client: subprocess.Popen[str]) -> list[str]:
+    """Messages until it has ended."""
+    lines = client.communicate(timeout=PATIENCE_S)[0].splitlines()
+    return [line for line in lines if line[:1] in "<>"]
+
+
+@pytest.fixture
+def here(network) -> tuple[Network, User]:
+    made = network()
+    return made, made.user(quota=50_000_000)
+
+
+def test_a_suspension_ends_the_bearer_at_the_gateway(here):
+    network, user = here
+    gateway = start(network, "session", user.imsi, "--use", "1000", *STAY)
+    network.converged(user, sessions=2)
+    charged = {session["protocol"]: session["charged"] for session in network.server.sessions(user.service)}
+    assert charged == {"gx": False, "gy": True}
+    network.state(user, "suspended")
+    shown = titles(gateway)
+    assert gateway.returncode == 0
+    assert "< Gx RAR" in shown
+    assert shown[-2:] == ["> Gx CCR", "< Gx CCA"]
+    network.ended(user)
+
+
+def test_a_sim_that_is_retired_is_detached_by_the_mme(here):
+    network, user = here
+    mme = start(network, "attach", user.imsi, *STAY)
+    network.converged(user, sessions=1)
+    network.server.api("POST", f"/v1/sims/{user.iccid}/transition", {"state": "retired"})
+    assert titles(mme)[-1] == "< S6a CLR"
+    assert mme.returncode == 0
+    network.ended(user)
