@@ -39,7 +39,8 @@ class Application(Protocol):
     def receive(self, requests: Sequence[Request], at: float) -> list[bytes]:
         """One whole answer for each request, same order; to be sent when the journal's open group is durable.
 
-        at: epoch seconds. Never raises for what a peer sent.
+        at: epoch seconds. Never raises for what a peer sent. What it took already is answered as a repetition is: after
+        a defect, each request of the batch comes again alone.
         """
         ...
 

@@ -378,7 +378,10 @@ class Diameter:
             try:
                 return application.receive(requests, at)
             except Exception as error:
-                self.log.exception("diameter.failed", error, application=number, requests=len(requests))
+                if len(requests) > 1:
+                    # A defect in one costs no other: what was taken of them already is answered as a repetition is.
+                    return [self._answers(node, number, [request], at)[0] for request in requests]
+                self.log.exception("diameter.failed", error, application=number)
                 refusal = Refusal(ResultCode.UNABLE_TO_COMPLY)
         return [refused(node.local, request.message, refusal) for request in requests]
 

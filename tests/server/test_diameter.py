@@ -119,18 +119,20 @@ def test_an_application_that_nobody_serves_is_answered_3007(tmp_path):
     run(conversation())
 
 
-def test_a_batch_that_an_application_fails_on_is_answered_5012(tmp_path):
+def test_a_request_that_an_application_fails_on_is_answered_5012_and_the_others_of_its_batch_as_ever(tmp_path):
     async def conversation():
         async with site(tmp_path, node_text(peer_text())) as one:
 
-            def fail(requests, at):
-                raise RuntimeError("a defect")
+            def fail(message):
+                if message.hop_by_hop == 2:
+                    raise RuntimeError("a defect")
+                return ()
 
-            one.diameter.applications[GX] = Echo(GX)
-            one.diameter.applications[GX].receive = fail
+            application = one.diameter.applications[GX] = Echo(GX)
+            application.answer = fail
             client = await one.opened()
-            client.send(ccr(1, hop_by_hop=1), ccr(2, hop_by_hop=2))
-            assert [result_of(await client.read()) for _ in range(2)] == [5012, 5012]
+            client.send(*[ccr(number, hop_by_hop=number) for number in (1, 2, 3)])
+            assert [result_of(await client.read()) for _ in range(3)] == [2001, 5012, 2001]
             assert len(one.log.of("diameter.failed")) == 1
             one.log.lines.clear()
 
