@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from litestar.response import Response, Stream
@@ -114,7 +114,8 @@ class DecisionQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """What the decision is explained for. The service may be named as the network does: user name, MAC, IMSI."""
 
     nas: str | None = None
-    """Name of the [[nas]]; absent: nowhere, and rules that ask for the place do not match."""
+    """Name of the [[nas]], or Origin-Host of a Diameter client; absent, and without `protocol`, `plmn` and `location`:
+    nowhere, and rules that ask for the place do not match."""
     at: str | None = None
     """RFC 3339 with a zone, or epoch seconds; absent: now."""
     called_station_id: str | None = None
@@ -122,6 +123,12 @@ class DecisionQuery(Struct, frozen=True, forbid_unknown_fields=True):
     nas_port_id: str | None = None
     circuit_id: str | None = None
     remote_id: str | None = None
+    protocol: Literal["radius", "gx", "gy", "s6a", "sy"] | None = None
+    """How the session is authorised; absent: radius; gx for a Diameter client, or where `plmn` or `location` is."""
+    plmn: str | None = None
+    """Serving mobile network: MCC and MNC."""
+    location: str | None = None
+    """Cell or tracking area, as sessions show it."""
 
 
 class Explained(Struct):
@@ -137,6 +144,8 @@ class Explained(Struct):
     at: str
     policy: str
     nas: str | None
+    sim_state: str | None = None
+    """Where the path was an IMSI: only an `activated` SIM is served at all, whatever the decision."""
     trace: list[TraceStep] = []
     """Every rule that matched, in order, with the facts that made it match."""
     message: str = ""

@@ -143,7 +143,14 @@ def _files(paths: Iterable[Path]) -> Iterable[Path]:
 
 @policy_group.command()
 @click.argument("user")
-@click.option("--nas", help="At this NAS: rules that ask for the place match, and the Accept's attributes are shown.")
+@click.option(
+    "--nas",
+    help="At this NAS: rules that ask for the place match, and the Accept's attributes are shown; or"
+    " at this Diameter client.",
+)
+@click.option("--protocol", type=click.Choice(["radius", "gx", "gy", "s6a", "sy"]), help="gx at a Diameter client.")
+@click.option("--plmn", help="Serving mobile network, such as 26201.")
+@click.option("--location", help="Cell or tracking area, as `aaa session show` has it. The APN is --called-station-id.")
 @click.option("--at", metavar="TIME", help="RFC 3339 with a zone, or epoch seconds; now if absent.")
 @click.option("--called-station-id", help="As the NAS would send it; likewise the next.")
 @click.option("--calling-station-id")
@@ -160,6 +167,8 @@ def explain(door: Door, user: str, as_json: bool, **place: str | None) -> None:
     where = f" at {shown['nas']}" if shown["nas"] else ""
     named = f"service {show(shown['service_id'])} ({shown['named_by']})"
     click.echo(f"{named}, plan {show(shown['plan_id'])}{where}, {shown['at']}")
+    if shown.get("sim_state") not in (None, "activated"):
+        click.echo(f"the SIM is {show(shown['sim_state'])}: nobody is served with it, whatever is decided")
     message = f": {show(shown['message'])}" if shown.get("message") else ""
     click.echo(click.style(describe(shown), bold=True) + message)
     for step in shown["trace"]:

@@ -115,14 +115,24 @@ class See:
         at = float(args.get("at") or time.time())
         if not 0 <= at < AT_END:
             return refused(422, "invalid", "decisions are explained from 1970 to 2999", "at")
-        place, client = None, None
-        if args.get("nas") is not None:
-            client = server.clients.by_name.get(args["nas"].partition("/")[0])
-            if client is None or actor.operator not in (None, client.operator):
-                return missing("nas", args["nas"])
+        place, client, nas = None, None, args.get("nas")
+        family, protocol = "generic", args.get("protocol")
+        is_mobile = args.get("plmn") is not None or args.get("location") is not None
+        if nas is not None:
+            client = server.clients.by_name.get(nas.partition("/")[0])
+            gateway = server.store.nases.get(nas) if client is None else None
+            known = client if gateway is None or not gateway.diameter else gateway
+            if known is None or actor.operator not in (None, known.operator):
+                return missing("nas", nas)
+            nas, family = known.name, known.family
+            is_mobile = is_mobile or client is None
+        if nas is not None or protocol is not None or is_mobile:
             place = SessionFacts(
-                nas=client.name,
-                nas_family=client.family,
+                nas=nas or "",
+                nas_family=family,
+                protocol=protocol or ("gx" if is_mobile else "radius"),
+                plmn=args.get("plmn") or "",
+                location=args.get("location") or "",
                 nas_port=args.get("nas_port_id") or "",
                 calling_station_id=args.get("calling_station_id") or "",
                 called_station_id=args.get("called_station_id") or "",
@@ -138,8 +148,11 @@ class See:
             "named_by": named_by,
             "at": views.moment(at),
             "policy": server.decisions.policy.revision,
-            "nas": None if client is None else client.name,
+            "nas": nas,
         }
+        sim = server.store.inventory.sim_of_imsi(args["id"]) if named_by == "imsi" else None
+        if sim is not None:
+            body["sim_state"] = sim.state
         if client is not None and decision.grant:
             body["attributes_sent"] = self._attributes_sent(service, decision, client.name)
         return reply(200, body)

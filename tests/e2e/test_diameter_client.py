@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.e2e.mobile import Network, User
-from tests.e2e.peers import PATIENCE_S, ROOT
+from tests.e2e.peers import PATIENCE_S, ROOT, TOKEN
 
 STAY = ["--stay", "600"]
 """Longer than the test: what ends sooner was told to."""
@@ -41,6 +41,44 @@ def test_a_suspension_ends_the_bearer_at_the_gateway(here):
     assert "< Gx RAR" in shown
     assert shown[-2:] == ["> Gx CCR", "< Gx CCA"]
     network.ended(user)
+
+
+RULES = """
+[[rule]]
+name = "mine-only"
+when = "session.protocol == 'gx' and session.called_station_id == 'mine' and session.location != 'ECGI:00101-0000101'"
+then = { deny = "Of the mine's own cell only" }
+
+[[rule]]
+name = "home-only"
+when = "session.plmn != '00101'"
+then = { deny = "At home only" }
+"""
+
+
+def test_a_decision_is_explained_where_a_mobile_session_is(network, tmp_path):
+    (tmp_path / "rules.toml").write_text(RULES)
+    made = network(extra=f'[policy]\ndir = "{tmp_path}"\n')
+    user = made.user()
+    session = start(made, "session", user.imsi, "--apn", "internet")
+    titles(session)
+
+    def explain(*where: str) -> str:
+        command = [sys.executable, "-m", "aaa.cli", "policy", "explain", user.imsi, *where]
+        asked = ["--url", made.server.url, "--token", TOKEN]
+        done = subprocess.run(
+            [*command, *asked], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        )
+        return done.stdout
+
+    assert "grant" in explain()
+    assert "home-only" in explain("--nas", "gateway-test.localdomain")
+    assert "home-only" in explain("--protocol", "s6a", "--plmn", "26201")
+    assert "mine-only" in explain("--called-station-id", "mine", "--plmn", "00101")
+    cell = ("--called-station-id", "mine", "--plmn", "00101", "--location", "ECGI:00101-0000101")
+    assert "grant" in explain(*cell)
+    made.server.api("POST", f"/v1/sims/{user.iccid}/transition", {"state": "suspended"})
+    assert "the SIM is suspended" in explain(*cell)
 
 
 def test_a_sim_that_is_retired_is_detached_by_the_mme(here):
