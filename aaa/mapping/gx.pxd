@@ -71,8 +71,6 @@ cdef class Gx:
     cdef public Decisions decisions
     cdef public PolicyControl control
     cdef public object settings
-    cdef public dict peers
-    cdef public dict realms
     cdef public dict clients
     cdef public dict options
     cdef public dict places

@@ -9,11 +9,9 @@ a base Result-Code with Error-Message, because an SMF that gets Experimental-Res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
-from aaa.config.schema import Diameter as DiameterSettings
-from aaa.config.schema import Peer as PeerSettings
 from aaa.diameter import codes
 from aaa.diameter.answers import local_identity, refused
 from aaa.diameter.capabilities import Refusal
@@ -40,6 +38,7 @@ from aaa.mapping.application import Outgoing
 from aaa.mapping.gx_rules import Delta, Profile, profile_of
 from aaa.mapping.mobile import apn_of, imei_of, location_of, msisdn_of, plmn_of, plmn_text
 from aaa.mapping.peer_families import FAMILIES, PeerFamily
+from aaa.mapping.settings import Settings
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import GxFacts
 from aaa.model.records import NEVER, DecisionRecord, NasRecord, SessionRecord
@@ -165,20 +164,17 @@ class Gx:
 
     number = APPLICATION
 
-    def __init__(
-        self, store: Store, decisions: Decisions, settings: DiameterSettings, peers: Iterable[PeerSettings]
-    ) -> None:
+    def __init__(self, store: Store, decisions: Decisions, settings: Settings) -> None:
         self.store = store
         self.decisions = decisions
         self.control = PolicyControl(store, decisions)
-        self.use(settings, peers)
+        self.use(settings)
 
-    def use(self, settings: DiameterSettings, peers: Iterable[PeerSettings]) -> None:
+    def use(self, settings: Settings) -> None:
         """Take new settings; what was rendered for others is not looked at any more."""
         self.settings = settings
-        self.peers = {peer.origin_host.lower(): peer for peer in peers if peer.origin_host != "*"}
-        self.realms = {peer.origin_realm.lower(): peer for peer in peers if peer.origin_host == "*"}
-        self.control.use(settings.adopt, settings.quota_slice, settings.quota_slice_min)
+        diameter_settings = settings.diameter
+        self.control.use(diameter_settings.adopt, diameter_settings.quota_slice, diameter_settings.quota_slice_min)
         self.clients: dict[tuple[Peer, bytes, bytes], Client] = {}
         self.options: dict[tuple[str, str, str], Options] = {}
         self.places: dict[bytes, tuple[str, str]] = {}
@@ -274,7 +270,7 @@ class Gx:
         via = peer.remote.origin_host.lower()
         via = "" if via == host else via
         options = self.options_of(host, realm, via)
-        over = self.entry_of(via, peer.remote.origin_realm.lower()) if via else None
+        over = self.settings.entry(via, peer.remote.origin_realm.lower()) if via else None
         # A relay that may ask for an operator's SIMs only may do so for nobody else.
         operator = (over.operator if over is not None else None) or options.operator
         if host in self.store.nases:
@@ -292,16 +288,13 @@ class Gx:
             self.clients[peer, host_octets, realm_octets] = client
         return client
 
-    def entry_of(self, host: str, realm: str) -> PeerSettings | None:
-        return self.peers.get(host) or self.realms.get(realm)
-
     def options_of(self, host: str, realm: str, via: str) -> Options:
         """The client's own [[peer]], or that of the peer that it is behind. All in lower case."""
         key = (host, realm, via)
         options = self.options.get(key)
         if options is None:
-            peer = self.entry_of(host, realm) or (self.peers.get(via) if via else None)
-            gy = "gy" in self.settings.applications
+            peer = self.settings.entry(host, realm, via)
+            gy = "gy" in self.settings.diameter.applications
             if peer is None:
                 options = Options(FAMILIES["generic"], "", "", gy)
             else:

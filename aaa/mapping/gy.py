@@ -13,7 +13,7 @@ Compiled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from aaa.config import Diameter as DiameterSettings
 from aaa.diameter import codes
@@ -36,7 +36,7 @@ from aaa.engine.decisions import Decisions
 from aaa.limits import DIAMETER_CLIENTS_CACHED_MAX, GY_RENDERED_MAX
 from aaa.mapping.application import Outgoing
 from aaa.mapping.mobile import VENDOR_3GPP, called_apn, imei_of, imsi_of, location_of, msisdn_of, origin_of, plmn_of
-from aaa.mapping.peer_families import PeerFamily
+from aaa.mapping.settings import Settings
 from aaa.model.charging import Units
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import EVENT, GY, NO_GROUP, WHOLE_SESSION, Grant, GyFacts, group_of_service
@@ -93,27 +93,6 @@ REASONS: Final = {
 }
 """Error-Messages."""
 NO_DIFFERENCE: Final = Difference("none")
-
-
-class Settings(Protocol):
-    """What the configuration says of the near and far end of a request."""
-
-    @property
-    def diameter(self) -> DiameterSettings:
-        """[diameter]"""
-        ...
-
-    def identity(self, request: Request) -> tuple[bytes, ...]:
-        """Origin-Host and Origin-Realm of ours that it came to."""
-        ...
-
-    def operator(self, request: Request) -> str | None:
-        """Whose SIMs its peer may ask about; None: everybody's."""
-        ...
-
-    def family(self, nas: NasRecord) -> PeerFamily:
-        """What a client understands."""
-        ...
 
 
 class Side:
@@ -191,7 +170,7 @@ class Gy:
         if kind is None or not INITIAL <= kind <= TERMINATION:
             failed = diameter.grouped_avp(codes.FAILED_AVP, [message.echo(codes.CC_REQUEST_TYPE)])
             return self.compose(message, side, codes.ResultCode.INVALID_AVP_VALUE, failed)
-        family = self.settings.family(nas)
+        family = self.settings.family(nas.name, nas.realm)
         units = units_of(message, kind)
         cause = 0
         if kind == TERMINATION:
@@ -425,7 +404,7 @@ class Gy:
 
     def end_request(self, session: SessionRecord) -> Outgoing:
         """ASR; to a client that knows none a RAR: what it then asks for is refused."""
-        return ABORT if self.settings.family(session.nas).release_cause else RE_AUTHORIZE
+        return ABORT if self.settings.family(session.nas.name, session.nas.realm).release_cause else RE_AUTHORIZE
 
     def read_reply(self, session: SessionRecord, outgoing: Outgoing, answer: Message, at: float) -> Reply:
         """RAA or ASA."""

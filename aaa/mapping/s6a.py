@@ -14,10 +14,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Protocol
 from zlib import crc32
 
-from aaa.config.schema import Diameter
 from aaa.diameter.request import Request
 from aaa.engine.decisions import Decisions
 from aaa.engine.mobility import (
@@ -37,6 +35,7 @@ from aaa.limits import VECTORS_COUNT_MAX
 from aaa.mapping.application import Outgoing
 from aaa.mapping.mobile import apn_of, plmn_text, tbcd_octets
 from aaa.mapping.peer_families import PeerFamily
+from aaa.mapping.settings import Settings
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import S6aFacts
 from aaa.model.records import DecisionRecord, ServiceRecord, SessionRecord
@@ -111,24 +110,6 @@ NO_DIFFERENCE = Difference("none")
 NO_QOS = Qos(9, Arp(15))
 """Of a refusal that must look like a subscription."""
 EVERYTHING = ("status", "ambr", "apns")
-
-
-class Settings(Protocol):
-    """What the configuration says of the far and near end of a request."""
-
-    diameter: Diameter
-
-    def identity(self, request: Request) -> tuple[bytes, ...]:
-        """Origin-Host and Origin-Realm of ours that it came to."""
-        ...
-
-    def operator(self, request: Request) -> str | None:
-        """Whose SIMs its peer may ask about; None: everybody's."""
-        ...
-
-    def family_of(self, origin_host: str, realm: str) -> PeerFamily:
-        """What a client understands; in lower case."""
-        ...
 
 
 def u32(code: int, value: int, mandatory: bool = True) -> bytes:
@@ -309,7 +290,7 @@ class S6a:
     def update_location(self, request: Request, message: Message, at: float) -> list[bytes]:
         """ULR (§5.2.1.1)."""
         host, realm = lower(message.get(ORIGIN_HOST)), lower(message.get(ORIGIN_REALM))
-        family = self.settings.family_of(host, realm)
+        family = self.settings.family(host, realm)
         plmn = message.get(VISITED_PLMN_ID, VENDOR)
         if plmn is None or len(plmn) != 3:
             return failed_update(invalid(VISITED_PLMN_ID, plmn), family)
@@ -438,7 +419,7 @@ class S6a:
             members.append(after.ambr)
         if "apns" in parts or "apns_gone" in parts:
             # All of them: what is not among them is gone with it (§7.3.33).
-            members.append(cut(after, self.settings.family_of(session.nas.name, facts.realm).apns_max))
+            members.append(cut(after, self.settings.family(session.nas.name, facts.realm).apns_max))
         data = diameter.grouped_avp(SUBSCRIPTION_DATA, members, VENDOR)
         return Outgoing(INSERT_DATA, "IDR", (user, data), self.transaction(), lines)
 

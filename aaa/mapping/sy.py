@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 from aaa.clock import Clock, SystemClock
 from aaa.diameter import codes
@@ -21,6 +21,7 @@ from aaa.engine.counters import COUNTERS, OVER, Counters, Report
 from aaa.engine.decisions import Decisions
 from aaa.mapping.application import Outgoing
 from aaa.mapping.mobile import VENDOR_3GPP, imsi_of, msisdn_of, origin_of
+from aaa.mapping.settings import Settings
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import SyFacts
 from aaa.model.records import DecisionRecord, ServiceRecord, SessionRecord
@@ -53,22 +54,6 @@ NTP: Final = 2_208_988_800
 USER_REQUEST: Final = 1
 SESSION_GONE: Final = 503
 NO_DIFFERENCE: Final = Difference("none")
-
-
-class Settings(Protocol):
-    """What the configuration says of the far and near end of a request."""
-
-    def identity(self, request: Request) -> tuple[bytes, ...]:
-        """Origin-Host and Origin-Realm of ours that it came to."""
-        ...
-
-    def operator(self, request: Request) -> str | None:
-        """Whose SIMs its peer may ask about; None: everybody's."""
-        ...
-
-    def imsis(self, request: Request) -> tuple[str, ...]:
-        """First digits of the IMSIs that its peer may ask about; empty: all."""
-        ...
 
 
 class Notification(Outgoing, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from aaa.config import Config
 from aaa.config import schema as diameter_config
+from aaa.config.mobile import ANY_HOST
 from aaa.config.schema import Peer as PeerSettings
 from aaa.diameter import codes
 from aaa.diameter.answers import local_identity, refused
@@ -53,7 +54,7 @@ from aaa.mapping.application import Application
 from aaa.server import diameter_sctp as sctp
 from aaa.server.diameter_agent import DiameterAgent
 from aaa.server.diameter_link import Link
-from aaa.server.diameter_peers import ANY_HOST, Setup, locals_of, remote_of, routes_of
+from aaa.server.diameter_peers import Setup, locals_of, remote_of, routes_of
 from aaa.server.diameter_sctp import SctpListener
 from aaa.server.log import Log
 from aaa.state import schema

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aaa.config import Config, Peer
 from aaa.config.check import entry_path
+from aaa.config.mobile import ANY_HOST
 from aaa.diameter.routing import Route, Routes
 from aaa.diameter.settings import Local, Remote
 from aaa.dictionary.diameter import Application, Dictionary, load
@@ -17,7 +18,6 @@ from aaa.server.diameter_tls import Contexts, read_contexts
 
 NAMES = {"gx": "Gx", "gy": "Gy", "s6a": "S6a", "sy": "Sy"}
 """Applications as the configuration and as the dictionary has them."""
-ANY_HOST = "*"
 
 
 class Setup(NamedTuple):

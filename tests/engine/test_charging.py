@@ -14,7 +14,8 @@ from aaa.engine.authorize import AccessSettings
 from aaa.engine.liveness import Liveness
 from aaa.model.records import ACTIVE
 from aaa.state.reservations import reserved_of
-from tests.mapping.gy_desk import INITIAL, MB, TERMINATION, THROTTLE, UPDATE, Answer, Desk, Rules, quota, service
+from tests.mapping.desk import configured
+from tests.mapping.gy_desk import INITIAL, MB, TERMINATION, THROTTLE, UPDATE, Answer, Desk, quota, service
 
 NAMES = ("one", "two", "three")
 IMSIS = {"one": "001010000000001", "two": "001010000000001", "three": "001010000000003"}
@@ -45,7 +46,7 @@ class Bench:
     """Three sessions of two services that draw from one balance."""
 
     def __init__(self, octets: int, *actions: Any) -> None:
-        self.it = Desk(rules=Rules(quota_slice=10 * MB, quota_slice_min=MB, validity=60.0))
+        self.it = Desk(rules=configured(quota_slice=10 * MB, quota_slice_min=MB, validity=60.0))
         self.it.put("plan", "shared", **quota(octets // 2, *actions, shared="subscriber"))
         self.it.subscribe("erin", IMSIS["one"], plan_id="shared")
         self.it.subscribe("finn", IMSIS["three"], plan_id="shared", subscriber_id="erin")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from aaa.config import Diameter, Peer
 from aaa.diameter.request import Request
 from aaa.dictionary.diameter import load
 from aaa.engine.enforce import Enforcer, EnforceSettings
-from aaa.mapping.application import Outgoing
 from aaa.mapping.gx import Gx
-from aaa.model.enforcement import Difference, Reply
+from aaa.mapping.settings import Settings
 from aaa.model.mobile import GX
-from aaa.model.records import NEVER, DecisionRecord, NasRecord, SessionRecord
+from aaa.model.records import SessionRecord
 from native import diameter
 from native.diameter import FLAG_PROXIABLE, FLAG_REQUEST, Message
 from tests.engine.far_end import Field
 from tests.engine.site import AT
+from tests.mapping.desk import Wire
 
 DICTIONARY = load()
 GX_APPLICATION = 16777238
@@ -51,40 +50,6 @@ def asked(octets: bytes, peer: Any = At) -> Request:
     return Request(peer, None, Message.parse(octets))  # type: ignore[arg-type]
 
 
-class Wire:
-    """The reconciler's network: requests of ours wait here until the test answers them."""
-
-    def __init__(self, gx: Gx) -> None:
-        self.gx = gx
-        self.sent: list[Outgoing] = []
-        self.waiting: list[tuple[SessionRecord, Outgoing, Callable[[Reply], None]]] = []
-
-    def difference(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
-    ) -> Difference:
-        return self.gx.difference(session, confirmed, desired) if session.protocol == GX else Difference("none")
-
-    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
-        return NEVER
-
-    def change(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord,
-        done: Callable[[Reply], None],
-    ) -> bool:  # fmt: skip
-        return self._send(session, self.gx.change_request(session, confirmed, desired), done)
-
-    def disconnect(self, session: SessionRecord, done: Callable[[Reply], None]) -> bool:
-        return self._send(session, self.gx.end_request(session), done)
-
-    def room(self, nas: NasRecord) -> int:
-        return 8
-
-    def _send(self, session: SessionRecord, outgoing: Outgoing, done: Callable[[Reply], None]) -> bool:
-        self.sent.append(outgoing)
-        self.waiting.append((session, outgoing, done))
-        return True
-
-
 class Pcef(Field):
     """The engine with erin's SIM on a mobile plan, and a PCEF that asks it over Gx."""
 
@@ -104,8 +69,8 @@ class Pcef(Field):
 
     def start(self, loaded: bool) -> None:
         super().start(False)
-        self.gx = Gx(self.store, self.decisions, self.diameter, self.peers)
-        self.wire = Wire(self.gx)
+        self.gx = Gx(self.store, self.decisions, Settings(self.diameter, self.peers))
+        self.wire = Wire(self.gx, GX)
         note = self.presence.note
         enforcer = Enforcer(self.store, self.decisions, self.addresses, self.wire, EnforceSettings())
         self.enforcer = self.engine.enforcer = self.presence.enforcer = self.automator.enforcer = enforcer
@@ -120,7 +85,7 @@ class Pcef(Field):
         made = Pcef(db=self.db, policy=self.policy)
         made.peers, made.diameter, made.now, made.revision = self.peers, self.diameter, self.now, self.revision
         made.number, made.key, made.client = self.number, self.key, self.client
-        made.gx.use(self.diameter, self.peers)
+        made.gx.use(Settings(self.diameter, self.peers))
         made.settle()
         return made
 

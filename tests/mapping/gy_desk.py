@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aaa.config import Diameter
 from aaa.diameter.request import Request
-from aaa.diameter.settings import Remote
 from aaa.dictionary.diameter import load as load_dictionary
 from aaa.mapping.application import Outgoing
 from aaa.mapping.gy import APPLICATION, Gy
-from aaa.mapping.peer_families import FAMILIES, PeerFamily
-from aaa.model.enforcement import Difference, Reply
-from aaa.model.mobile import GyFacts
+from aaa.mapping.settings import Settings
+from aaa.model.enforcement import Reply
+from aaa.model.mobile import GY, GyFacts
 from aaa.model.operations import Operation
-from aaa.model.records import NEVER, Account, DecisionRecord, NasRecord, SessionRecord
+from aaa.model.records import Account, SessionRecord
 from aaa.state.entities import apply_operation
 from native import diameter
 from native.diameter import Message
 from tests.engine.far_end import Field
 from tests.engine.site import AT
+from tests.mapping.desk import REALM, Wire, configured, peer_of
 
 DICTIONARY = load_dictionary()
-HOST, REALM = "smf.epc.example", "epc.example"
+HOST = "smf.epc.example"
 IMSI, MSISDN = "001010000000001", "15550000001"
 MB = 1_000_000
 REQUEST = diameter.FLAG_REQUEST | diameter.FLAG_PROXIABLE
@@ -89,75 +88,39 @@ def code_of(value: Any) -> int:
     return avp.values[value]
 
 
-class Rules:
-    """What the configuration would say."""
-
-    def __init__(self, family: str = "generic", operator: str | None = None, **diameter_keys: Any) -> None:
-        self.diameter = Diameter(**diameter_keys)
-        self.peer_family = FAMILIES[family]
-        self.peer_operator = operator
-
-    def identity(self, request: Request) -> tuple[bytes, ...]:
-        return tuple(DICTIONARY.encode_all([("Origin-Host", "aaa.example"), ("Origin-Realm", "example")]))
-
-    def operator(self, request: Request) -> str | None:
-        return self.peer_operator
-
-    def family(self, nas: NasRecord) -> PeerFamily:
-        return self.peer_family
-
-
-class Wire:
-    """The network to the reconciler: requests of Gy, answered with one Result-Code."""
+class GyWire(Wire):
+    """Requests of Gy, answered at once with one Result-Code."""
 
     def __init__(self, gy: Gy) -> None:
-        self.gy = gy
-        self.sent: list[tuple[Outgoing, SessionRecord]] = []
+        super().__init__(gy, GY)
+        self.asked: list[tuple[str, bytes]] = []
+        """Names of requests and Session-Ids, in order."""
         self.result = 2001
         self.silent = False
 
-    def difference(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
-    ) -> Difference:
-        return self.gy.difference(session, confirmed, desired) if session.protocol else Difference("none")
-
-    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
-        return NEVER
-
-    def change(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord,
-        done: Callable[[Reply], None],
-    ) -> bool:  # fmt: skip
-        return self._send(session, self.gy.change_request(session, confirmed, desired), done)
-
-    def disconnect(self, session: SessionRecord, done: Callable[[Reply], None]) -> bool:
-        return self._send(session, self.gy.end_request(session), done)
-
-    def room(self, nas: NasRecord) -> int:
-        return 10
-
-    def _send(self, session: SessionRecord, outgoing: Outgoing, done: Callable[[Reply], None]) -> bool:
-        self.sent.append((outgoing, session))
+    def send(self, session: SessionRecord, outgoing: Outgoing, done: Callable[[Reply], None]) -> bool:
+        self.sent.append(outgoing)
+        self.asked.append((outgoing.name, session.key))
         if self.silent:
             done(Reply("timeout"))
             return True
         head: Pairs = [("Session-Id", session.key.decode()), ("Result-Code", self.result), ("Origin-Host", HOST)]
         pairs = [*head, ("Origin-Realm", REALM)]
         octets = diameter.message(64, outgoing.command, APPLICATION, 1, 1, DICTIONARY.encode_all(pairs))
-        done(self.gy.read_reply(session, outgoing, Message.parse(octets), AT))
+        done(self.application.read_reply(session, outgoing, Message.parse(octets), AT))
         return True
 
     @property
     def names(self) -> list[str]:
         """What left, in order."""
-        return [outgoing.name for outgoing, _ in self.sent]
+        return [outgoing.name for outgoing in self.sent]
 
 
 class Desk(Field):
     """A service `erin` with an activated SIM; everything happens at `now`."""
 
-    def __init__(self, plan: dict[str, Any] | None = None, rules: Rules | None = None, db: Any = None) -> None:
-        self.rules = rules or Rules()
+    def __init__(self, plan: dict[str, Any] | None = None, rules: Settings | None = None, db: Any = None) -> None:
+        self.rules = rules or configured()
         super().__init__(db)
         self.hop_by_hop = 0
         if plan is not None:
@@ -166,7 +129,7 @@ class Desk(Field):
     def start(self, loaded: bool) -> None:
         super().start(loaded)
         self.gy = Gy(self.store, self.decisions, self.rules)
-        self.wire = Wire(self.gy)
+        self.wire = GyWire(self.gy)
         self.enforcer.network = self.wire
 
     def restart_desk(self, durable: bool = True) -> Desk:
@@ -208,7 +171,7 @@ class Desk(Field):
         command = DICTIONARY.command_of(message)
         assert command is not None
         assert command.grammar.check(message) is None
-        return Request(peer_of(host), None, message)  # type: ignore[arg-type]
+        return Request(peer_of(host), None, message)
 
     def ccr(
         self, kind: int, number: int, *services: Pairs, key: str = "one", imsi: str | None = IMSI,
@@ -217,7 +180,7 @@ class Desk(Field):
     ) -> Request:  # fmt: skip
         """As Open5GS orders it."""
         pairs: Pairs = [
-            ("Session-Id", key), ("Origin-Host", host), ("Origin-Realm", REALM), ("Destination-Realm", "example"),
+            ("Session-Id", key), ("Origin-Host", host), ("Origin-Realm", REALM), ("Destination-Realm", "localdomain"),
             ("Auth-Application-Id", APPLICATION), ("Service-Context-Id", "32251@3gpp.org"),
             ("CC-Request-Type", kind), ("CC-Request-Number", number),
         ]  # fmt: skip
@@ -267,23 +230,6 @@ class Desk(Field):
     def left(self, name: str = "erin") -> int:
         account = self.account(name)
         return account.left_octets - (account.charged_octets - account.settled_octets)
-
-
-class FarPeer:
-    """What is read of a peer."""
-
-    def __init__(self, host: str) -> None:
-        self.remote = Remote(host)
-
-
-PEERS: dict[str, FarPeer] = {}
-
-
-def peer_of(host: str) -> FarPeer:
-    """One object for each peer, as the node has it."""
-    if host not in PEERS:
-        PEERS[host] = FarPeer(host)
-    return PEERS[host]
 
 
 def address_of(key: str) -> str:

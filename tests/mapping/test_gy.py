@@ -22,6 +22,7 @@ from native import diameter
 from native.diameter import Message
 from tests.diameter.wire import complaints
 from tests.engine.site import AT
+from tests.mapping.desk import configured
 from tests.mapping.gy_desk import (
     APPLICATION,
     DICTIONARY,
@@ -37,7 +38,6 @@ from tests.mapping.gy_desk import (
     Answer,
     Desk,
     Pairs,
-    Rules,
     quota,
     service,
 )
@@ -47,8 +47,8 @@ BLOCK = quota(1000 * MB, "block")
 SLICE = 100 * MB
 
 
-def desk(plan: dict[str, Any] | None = None, **rules: Any) -> Desk:
-    return Desk(plan or BLOCK, Rules(**rules))
+def desk(plan: dict[str, Any] | None = None, peer: dict[str, Any] | None = None, **rules: Any) -> Desk:
+    return Desk(plan or BLOCK, configured(peer, **rules))
 
 
 def opened(plan: dict[str, Any] | None = None, **rules: Any) -> Desk:
@@ -88,15 +88,14 @@ def test_an_imsi_that_is_nobodys_is_an_unknown_user(imsi: str | None) -> None:
 
 
 def test_a_peer_of_another_operator_does_not_learn_of_a_sim() -> None:
-    it = desk(operator="brand")
+    it = desk(peer={"operator": "brand"})
     assert it.ask(INITIAL, 0, service()).result == 5030
 
 
 def test_a_peer_of_another_operator_cannot_go_on_with_a_session_or_end_it() -> None:
     it = desk()
     assert it.ask(INITIAL, 0, service()).result == 2001
-    it.rules.peer_operator = "brand"
-    it.gy.use(it.rules)
+    it.gy.use(configured({"operator": "brand"}))
     assert it.ask(UPDATE, 1, service(used=500)).result == 5002
     assert it.ask(TERMINATION, 2, service(used=500)).result == 5002
     assert it.charged() == 0
@@ -130,7 +129,7 @@ def test_a_denied_service_is_refused_for_the_whole_message(state: str) -> None:
 
 
 def test_open5gs_asks_without_a_rating_group_and_says_that_it_knows_none() -> None:
-    it = desk(family="open5gs")
+    it = desk(peer={"family": "open5gs"})
     more: Pairs = [("Requested-Action", 0), ("AoC-Request-Type", 1), ("Multiple-Services-Indicator", 0)]
     asked: Pairs = [("Requested-Service-Unit", [("CC-Total-Octets", MB)])]
     answer = it.ask(INITIAL, 0, asked, more=more)
@@ -359,7 +358,7 @@ def test_what_a_session_leaves_wakes_those_that_were_told_that_there_is_no_more(
         it.ask(INITIAL, 0, service(), key=name)
     assert it.facts("three").grants[1].result == 4012
     it.ask(TERMINATION, 1, key="one")
-    assert [(outgoing.name, session.key) for outgoing, session in it.wire.sent] == [("RAR", b"three")]
+    assert it.wire.asked == [("RAR", b"three")]
     assert it.ask(UPDATE, 1, service(), key="three").octets_granted() == MB
 
 
@@ -388,7 +387,7 @@ def test_the_configuration_sizes_grants_and_their_times() -> None:
     assert answer.octets_granted() == 10 * MB
     names = ("Volume-Quota-Threshold", "Quota-Holding-Time", "Validity-Time")
     assert [answer.in_service(name) for name in names] == [MB, 0, 60]
-    it.gy.use(Rules(quota_slice=20 * MB))
+    it.gy.use(configured(quota_slice=20 * MB))
     assert it.ask(UPDATE, 1, service(used=MB)).octets_granted() == 20 * MB
 
 
@@ -415,7 +414,7 @@ def test_use_in_a_zero_rated_window_is_not_charged() -> None:
 
 
 def test_a_client_that_knows_no_results_of_services_is_refused_as_a_whole_at_the_start() -> None:
-    it = opened(quota(MB, "block"), family="open5gs")
+    it = opened(quota(MB, "block"), peer={"family": "open5gs"})
     answer = it.ask(INITIAL, 0, service(), key="two")
     assert (answer.result, answer.services) == (4012, [])
     assert b"two" not in it.store.nases[HOST].sessions
@@ -423,7 +422,7 @@ def test_a_client_that_knows_no_results_of_services_is_refused_as_a_whole_at_the
 
 
 def test_a_client_that_knows_no_results_of_services_has_no_session_after_a_refusal() -> None:
-    it = opened(quota(MB, "block"), family="open5gs")
+    it = opened(quota(MB, "block"), peer={"family": "open5gs"})
     refused = it.ask(UPDATE, 1, service(used=MB))
     assert (refused.result, it.session().state) == (4012, ENDED)
     again = it.ask(UPDATE, 1, service(used=MB))
@@ -431,7 +430,7 @@ def test_a_client_that_knows_no_results_of_services_has_no_session_after_a_refus
 
 
 def test_a_session_that_was_refused_and_goes_on_is_live_again() -> None:
-    it = opened(quota(MB, "block"), family="open5gs")
+    it = opened(quota(MB, "block"), peer={"family": "open5gs"})
     it.ask(UPDATE, 1, service(used=MB))
     it.top_up(MB)
     assert it.ask(UPDATE, 2, service()).octets_granted() == MB
@@ -646,7 +645,7 @@ def test_tshark_has_nothing_against_what_is_sent(tmp_path: Path) -> None:
     for rules in (
         {"final_unit_action": "redirect", "redirect_url": "https://top-up.example/"},
         {"final_unit_action": "restrict", "restrict_filter": "permit out ip from 192.0.2.1 to any"},
-        {"final_unit_action": "restrict", "restrict_filter": "garden", "family": "open5gs"},
+        {"final_unit_action": "restrict", "restrict_filter": "garden", "peer": {"family": "open5gs"}},
     ):
         it = desk(quota(3 * MB, "block", direction="down"), **rules)
         it.decisions.use(compile_texts({"test.toml": PLACED}))
@@ -752,7 +751,7 @@ def test_answers_to_ours_are_read() -> None:
 
 
 def test_a_client_that_knows_no_abort_is_asked_instead() -> None:
-    it = opened(family="open5gs")
+    it = opened(peer={"family": "open5gs"})
     outgoing = it.gy.end_request(it.session())
     assert outgoing.name == "RAR"
     assert outgoing.avps == tuple(DICTIONARY.encode_all([("Re-Auth-Request-Type", "AUTHORIZE_ONLY")]))
@@ -787,7 +786,7 @@ def test_what_a_silent_session_held_is_offered_to_who_was_refused() -> None:
     it.addresses.settle(it.now)
     it.settle()
     assert it.session("one").state == ENDED
-    assert [(outgoing.name, session.key) for outgoing, session in it.wire.sent] == [("RAR", b"three")]
+    assert it.wire.asked == [("RAR", b"three")]
 
 
 def test_a_session_that_was_closed_for_its_silence_and_speaks_goes_on() -> None:

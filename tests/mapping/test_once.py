@@ -13,8 +13,9 @@ from aaa.model.mobile import GX, GY, SY, GxFacts, GyFacts, SyFacts
 from aaa.model.records import ACTIVE, ENDED, SessionRecord
 from aaa.state.mobile import client_of, new_session, open_session, session_of
 from aaa.state.sessions import add_octets
+from tests.mapping.desk import configured
 from tests.mapping.gx_site import IMSI, QUOTA, Pcef, result, shown, usage
-from tests.mapping.gy_desk import EVENT, HOST, INITIAL, MB, UPDATE, Desk, Pairs, Rules, quota, service
+from tests.mapping.gy_desk import EVENT, HOST, INITIAL, MB, UPDATE, Desk, Pairs, quota, service
 
 WHO: Pairs = [
     ("Subscription-Id", [("Subscription-Id-Type", 1), ("Subscription-Id-Data", IMSI)]),
@@ -110,7 +111,7 @@ def look(it: Desk, watch: Liveness, seconds: float) -> None:
 
 
 def test_quota_that_is_held_longer_than_sessions_may_be_silent_is_given_back_in_its_time() -> None:
-    it = Desk(quota(10 * MB, "block"), Rules(validity=3_600.0))
+    it = Desk(quota(10 * MB, "block"), configured(validity=3_600.0))
     it.ask(INITIAL, 0, service())
     liveness = watch(it, session_silence_s=300.0)
     for _ in range(24):
@@ -133,7 +134,7 @@ def test_a_charging_session_that_holds_nothing_is_asked_for_when_it_is_silent_fo
 
 
 def test_what_nobody_could_be_heard_of_while_the_server_was_down_is_not_silence() -> None:
-    it = Desk(quota(10 * MB, "block"), Rules(validity=60.0))
+    it = Desk(quota(10 * MB, "block"), configured(validity=60.0))
     it.ask(INITIAL, 0, service())
     it.now += 100_000.0
     it = it.restart_desk()

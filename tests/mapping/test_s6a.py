@@ -10,16 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aaa.config.policy import compile_texts
-from aaa.config.schema import Diameter
+from aaa.diameter.request import Request
 from aaa.dictionary.diameter import Avp, load
-from aaa.mapping.application import Outgoing
-from aaa.mapping.peer_families import FAMILIES, PeerFamily
 from aaa.mapping.s6a import S6A as APPLICATION
 from aaa.mapping.s6a import S6a
-from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import GX, GY, S6A, GxFacts, GyFacts
 from aaa.model.operations import Operation
-from aaa.model.records import ACTIVE, NEVER, DecisionRecord, NasRecord, SessionRecord
+from aaa.model.records import ACTIVE, SessionRecord
 from aaa.state.entities import apply_operation
 from aaa.state.mobile import client_of, new_session, open_session
 from native import diameter
@@ -28,6 +25,7 @@ from policy.rules import Policy
 from tests.engine.far_end import Field
 from tests.engine.site import AT
 from tests.lab.usim import Usim
+from tests.mapping.desk import Wire, configured, peer_of
 
 DICTIONARY = load()
 GRAMMARS = DICTIONARY.grammars([DICTIONARY.applications["S6a"]])
@@ -44,71 +42,13 @@ GRANTED, BARRED = "SERVICE_GRANTED", "OPERATOR_DETERMINED_BARRING"
 MOVED, WITHDRAWN = "MME_UPDATE_PROCEDURE", "SUBSCRIPTION_WITHDRAWAL"
 
 
-class At:
-    """A peer, as far as the mapping is concerned."""
-
-    class remote:
-        origin_host = MME
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.peer = self
-
-
-class Settings:
-    def __init__(self) -> None:
-        self.diameter = Diameter(origin_host="aaa.localdomain")
-        self.operators: str | None = None
-        self.families = "generic"
-
-    def identity(self, request: object) -> tuple[bytes, ...]:
-        return tuple(DICTIONARY.encode_all([("Origin-Host", "aaa.localdomain"), ("Origin-Realm", "localdomain")]))
-
-    def operator(self, request: object) -> str | None:
-        return self.operators
-
-    def family_of(self, origin_host: str, realm: str) -> PeerFamily:
-        return FAMILIES[self.families]
-
-
-class Wire:
-    """The MME's end of our requests: the engine's network, spoken through S6a."""
-
-    def __init__(self, s6a: S6a) -> None:
-        self.s6a = s6a
-        self.waiting: list[tuple[SessionRecord, Outgoing, Callable[[Reply], None]]] = []
-
-    def difference(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
-    ) -> Difference:
-        return self.s6a.difference(session, confirmed, desired)
-
-    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
-        return NEVER
-
-    def change(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord,
-        done: Callable[[Reply], None],
-    ) -> bool:  # fmt: skip
-        self.waiting.append((session, self.s6a.change_request(session, confirmed, desired), done))
-        return True
-
-    def disconnect(self, session: SessionRecord, done: Callable[[Reply], None]) -> bool:
-        self.waiting.append((session, self.s6a.end_request(session), done))
-        return True
-
-    def room(self, nas: NasRecord) -> int:
-        return 100
-
-
 class World(Field):
     """A field whose network is S6a, with the service erin on a SIM."""
 
     def start(self, loaded: bool) -> None:
         super().start(loaded)
-        self.configured = Settings()
-        self.s6a = S6a(self.store, self.decisions, self.configured)
-        self.wire = self.enforcer.network = Wire(self.s6a)
+        self.s6a = S6a(self.store, self.decisions, configured())
+        self.wire = self.enforcer.network = Wire(self.s6a, S6A)
         self.usim = Usim(KI, OPC)
 
     def restart(self, durable: bool = True, nases: Any = None) -> World:
@@ -152,7 +92,7 @@ class World(Field):
             ("User-Name", imsi),
         ]
         octets = diameter.message(FLAG_REQUEST, what.code, APPLICATION, 7, end, DICTIONARY.encode_all([*head, *avps]))
-        (answer,) = self.s6a.receive([At(Message.parse(octets))], self.now)  # type: ignore[list-item]
+        (answer,) = self.s6a.receive([Request(peer_of(MME), None, Message.parse(octets))], self.now)
         self.addresses.settle(self.now)
         self.settle()
         return Answer(answer, what.code)
@@ -363,7 +303,7 @@ def test_an_air_that_asks_for_nothing_or_from_nowhere_is_told_what_is_wrong(worl
     avps = [("Session-Id", "a"), ("Origin-Host", MME), ("Origin-Realm", "example"), ("User-Name", IMSI), EUTRAN]
     parts = [*DICTIONARY.encode_all(avps), diameter.avp(1407, b"\0", 10415)]
     octets = diameter.message(FLAG_REQUEST, what.code, APPLICATION, 7, 8, parts)
-    (answer,) = world.s6a.receive([At(Message.parse(octets))], AT)  # type: ignore[list-item]
+    (answer,) = world.s6a.receive([Request(peer_of(MME), None, Message.parse(octets))], AT)
     assert Message.parse(answer).get_unsigned32(268) == 5004
 
 
@@ -421,8 +361,7 @@ def test_a_quota_that_is_used_up_bars_nobody_from_attaching() -> None:
 
 def test_roaming_is_where_it_was_agreed_and_home_is_always(world: World) -> None:
     assert world.air(plmn="26201").result == SUCCESS
-    world.configured.diameter = Diameter(origin_host="aaa.localdomain", roaming_plmns=("26202",))
-    world.s6a.use(world.configured)
+    world.s6a.use(configured(roaming_plmns=("26202",)))
     assert world.air(plmn="26201").result == 5004
     assert world.air(plmn="26202").result == SUCCESS
     assert world.air(plmn=HOME).result == SUCCESS
@@ -437,7 +376,7 @@ def test_a_rule_keeps_subscribers_off_other_networks() -> None:
 
 
 def test_a_peer_of_one_operator_knows_no_others_sims(world: World) -> None:
-    world.configured.operators = "mvno"
+    world.s6a.use(configured({"operator": "mvno"}))
     assert world.air().result == world.ulr().result == 5001
     assert world.ask("PUR").result == world.ask("NOR").result == 5001
 
@@ -462,7 +401,7 @@ def test_a_lock_to_a_device_goes_by_its_imei(world: World) -> None:
 def test_a_refused_update_looks_like_a_subscription_where_nothing_else_is_taken(world: World) -> None:
     world.state("suspended")
     assert "Subscription-Data" not in world.ulr().avps
-    world.configured.families = "open5gs"
+    world.s6a.use(configured({"family": "open5gs"}))
     refusal = world.ulr()
     assert (refusal.result, refusal.avps["ULA-Flags"]) == (5420, 1)
     assert refusal.data["Subscriber-Status"] == BARRED
@@ -522,7 +461,7 @@ def test_an_mme_has_room_for_only_so_many_apns() -> None:
         world.put("plan", name, kind="mobile", qos={**QOS, "apn": name})
     world.subscriber(service={"add_ons": names})
     assert len(apns(world.ulr().data)) == 21
-    world.configured.families = "open5gs"
+    world.s6a.use(configured({"family": "open5gs"}))
     assert len(apns(world.ulr().data)) == 16
 
 
@@ -644,7 +583,7 @@ def test_a_suspended_service_is_barred_and_let_in_again(world: World) -> None:
 @pytest.mark.parametrize("how", ["family", "features"])
 def test_an_mme_that_cannot_bar_is_sent_a_cancellation(world: World, how: str) -> None:
     if how == "family":
-        world.configured.families = "open5gs"
+        world.s6a.use(configured({"family": "open5gs"}))
         world.ulr()
     else:
         world.ulr(("Supported-Features", [("Vendor-Id", 10415), ("Feature-List-ID", 1), ("Feature-List", 2)]))
@@ -714,7 +653,7 @@ def test_an_mme_that_knows_no_deletion_is_told_all_that_is_left() -> None:
     world.settle(3600)
     data = group(world.request()["Subscription-Data"])
     assert list(apns(data)) == ["internet"]
-    world.configured.families = "open5gs"
+    world.s6a.use(configured({"family": "open5gs"}))
     world.reply()
     world.put("service", "erin", subscriber_id="erin", plan_id="home", add_ons=["ims"])
     world.settle()
@@ -819,7 +758,7 @@ def test_whatever_a_request_holds_it_has_one_answer(junk: bytes, command: int) -
     head = DICTIONARY.encode_all([("Session-Id", "s"), ("Origin-Host", MME), ("User-Name", IMSI)])
     tail = junk + bytes(-len(junk) % 4)
     octets = diameter.message(FLAG_REQUEST, command, APPLICATION, 7, 8, [*head, tail])
-    (answer,) = WILD.s6a.receive([At(Message.parse(octets))], AT)  # type: ignore[list-item]
+    (answer,) = WILD.s6a.receive([Request(peer_of(MME), None, Message.parse(octets))], AT)
     message = Message.parse(answer)
     assert (message.fault, message.command, message.end_to_end) == (0, command, 8)
     assert message.has(268) or message.has(297)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,18 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aaa.clock import ManualClock
+from aaa.diameter.request import Request
 from aaa.dictionary.diameter import load
 from aaa.mapping.sy import SY, Sy
-from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import SY as SY_SESSION
 from aaa.model.operations import Operation
-from aaa.model.records import ACTIVE, ENDED, NEVER, DecisionRecord, NasRecord, SessionRecord
+from aaa.model.records import ACTIVE, ENDED, SessionRecord
 from aaa.state.entities import apply_operation
 from aaa.state.sessions import add_octets, add_usage
 from native import diameter
 from native.diameter import FLAG_REQUEST, Message
 from tests.engine.far_end import Field
 from tests.engine.site import AT
+from tests.mapping.desk import Wire, configured, peer_of
 
 DICTIONARY = load()
 IMSI = "001010000000001"
@@ -37,72 +37,14 @@ PCRF = "pcrf.example"
 FRESH = {"state": "active", "decision": "granted", "rate": "20000000/5000000", "quota": "available", "garden": "off"}
 
 
-class At:
-    """A peer and an identity, as far as the mapping is concerned."""
-
-    class remote:
-        origin_host = PCRF
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.peer = self
-
-
-class Settings:
-    operators: str | None = None
-
-    def identity(self, request: object) -> tuple[bytes, ...]:
-        pairs = [("Origin-Host", "aaa.localdomain"), ("Origin-Realm", "localdomain")]
-        return tuple(DICTIONARY.encode_all(pairs))
-
-    def operator(self, request: object) -> str | None:
-        return self.operators
-
-    prefixes: tuple[str, ...] = ()
-
-    def imsis(self, request: object) -> tuple[str, ...]:
-        return self.prefixes
-
-
-class Wire:
-    """The PCRF's end of the notifications: the engine's network, spoken through Sy."""
-
-    def __init__(self, sy: Sy) -> None:
-        self.sy = sy
-        self.waiting: list[tuple[SessionRecord, Any, Callable[[Reply], None]]] = []
-
-    def difference(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord
-    ) -> Difference:
-        return self.sy.difference(session, confirmed, desired) if session.protocol else Difference("none")
-
-    def end_of(self, session: SessionRecord, decision: DecisionRecord) -> float:
-        return NEVER
-
-    def change(
-        self, session: SessionRecord, confirmed: DecisionRecord | None, desired: DecisionRecord,
-        done: Callable[[Reply], None],
-    ) -> bool:  # fmt: skip
-        self.waiting.append((session, self.sy.change_request(session, confirmed, desired), done))
-        return True
-
-    def disconnect(self, session: SessionRecord, done: Callable[[Reply], None]) -> bool:
-        self.waiting.append((session, self.sy.end_request(session), done))
-        return True
-
-    def room(self, nas: NasRecord) -> int:
-        return 100
-
-
 class World(Field):
     """A field whose network is Sy, with the service alice on a SIM."""
 
     def start(self, loaded: bool) -> None:
         super().start(loaded)
         self.clock = ManualClock(self.now)
-        self.settings_of_peers = Settings()
-        self.sy = Sy(self.store, self.decisions, self.settings_of_peers, self.clock)
-        self.wire = self.enforcer.network = Wire(self.sy)
+        self.sy = Sy(self.store, self.decisions, configured(), self.clock)
+        self.wire = self.enforcer.network = Wire(self.sy, SY_SESSION)
 
     def settle(self, seconds: float = 0.0) -> None:
         self.clock.step(self.now + seconds - self.clock.at())
@@ -145,7 +87,7 @@ class World(Field):
         octets = diameter.message(FLAG_REQUEST, what.code, SY, 7, 8, DICTIONARY.encode_all([*head, *avps]))
         request = Message.parse(octets)
         assert what.grammar.check(request) is None
-        (answer,) = self.sy.receive([At(request)], self.now)  # type: ignore[list-item]
+        (answer,) = self.sy.receive([Request(peer_of(PCRF), None, request)], self.now)
         self.addresses.settle(self.now)
         self.settle()
         return read(answer, request)
@@ -253,14 +195,14 @@ def test_who_has_no_activated_sim_is_unknown(state: str) -> None:
 
 def test_a_sim_of_another_operator_is_unknown_to_an_operator_s_pcrf() -> None:
     it = world()
-    it.settings_of_peers.operators = "mvno"
+    it.sy.use(configured({"operator": "mvno"}))
     assert it.follow()["result"] == 5030
 
 
 def test_a_pcrf_of_another_operator_cannot_change_a_session_or_end_it() -> None:
     it = world()
     it.follow()
-    it.settings_of_peers.operators = "mvno"
+    it.sy.use(configured({"operator": "mvno"}))
     assert it.ask("SLR", ("SL-Request-Type", 1))["result"] == 5002
     assert it.ask("STR", ("Termination-Cause", 1))["result"] == 5002
     assert it.session.state == ACTIVE
@@ -275,10 +217,10 @@ def test_a_pcrf_that_knows_only_the_number_finds_its_sim() -> None:
 
 def test_by_a_number_nobody_comes_to_an_imsi_that_the_firewall_keeps_from_him() -> None:
     it = world()
-    it.settings_of_peers.prefixes = ("26201",)
+    it.sy.use(configured({"imsis": ("26201",)}))
     number = ("Subscription-Id", [("Subscription-Id-Type", 0), ("Subscription-Id-Data", MSISDN)])
     assert it.ask("SLR", ("SL-Request-Type", 0), number)["result"] == 5030
-    it.settings_of_peers.prefixes = ("26201", "00101")
+    it.sy.use(configured({"imsis": ("26201", "00101")}))
     assert it.ask("SLR", ("SL-Request-Type", 0), number)["result"] == 2001
 
 
@@ -500,7 +442,7 @@ def test_a_notification_keeps_to_its_grammar() -> None:
 def test_another_command_is_refused() -> None:
     it = world()
     octets = diameter.message(FLAG_REQUEST, 8388636, SY, 7, 8, DICTIONARY.encode_all([("Session-Id", "x")]))
-    (answer,) = it.sy.receive([At(Message.parse(octets))], it.now)  # type: ignore[list-item]
+    (answer,) = it.sy.receive([Request(peer_of(PCRF), None, Message.parse(octets))], it.now)
     message = Message.parse(answer)
     assert (message.get_unsigned32(268), bool(message.flags & diameter.FLAG_ERROR)) == (3001, True)
 
