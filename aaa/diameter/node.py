@@ -66,7 +66,7 @@ class Node:
         """Accepted connections that have not said who they are."""
         self.refusals: Counter[int] = Counter()
         self.floods = 0
-        """Connections that were not accepted because too many were waiting."""
+        """Connections that were not accepted, or closed for others, because too many were waiting."""
 
     def add(self, remote: Remote) -> Peer:
         """One more peer. Raises ValueError when there is one of this Origin-Host."""
@@ -118,15 +118,19 @@ class Node:
         secure: bool = False,
         certificate: Certificate | None = None,
     ) -> Connection | None:
-        """A transport connection came in; None: close it, too many wait for their CER.
+        """A transport connection came in; None: close it, too many from its address wait for their CER.
 
         addresses: the local ones. secure: TLS is done. certificate: it can speak for no Origin-Host but those of
         its own. None: there was none to ask for.
         """
         from_there = sum(other.remote_address == remote_address for other in self.unknown)
-        if len(self.unknown) >= DIAMETER_UNKNOWN_CONNECTIONS_MAX or from_there >= DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
+        if from_there >= DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
             self.floods += 1
             return None
+        if len(self.unknown) >= DIAMETER_UNKNOWN_CONNECTIONS_MAX:
+            # Security: whoever has been silent longest makes room; many who say nothing keep nobody out.
+            self.floods += 1
+            next(iter(self.unknown)).close()
         connection = Connection(self, None, remote_address, addresses, secure, certificate)
         connection.deadline = now + DIAMETER_CER_TIMEOUT_S
         self.unknown[connection] = None

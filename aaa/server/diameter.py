@@ -563,12 +563,16 @@ class Diameter:
 
     def may_shake_hands(self, link: Link) -> bool:
         """Whether one more connection may begin with TLS, while others have not finished with that."""
-        others = [other for other in self.links if other is not link and other.shakes_hands]
+        others = [other for other in self.links if other is not link and other.was_accepted and other.shakes_hands]
         from_there = sum(other.remote_address == link.remote_address for other in others)
-        if len(others) < DIAMETER_HANDSHAKES_MAX and from_there < DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
-            return True
-        link.node.floods += 1
-        return False
+        if from_there >= DIAMETER_UNKNOWN_PER_ADDRESS_MAX:
+            link.node.floods += 1
+            return False
+        if len(others) >= DIAMETER_HANDSHAKES_MAX:
+            # Security: as in Node.accept(), whoever has been silent longest makes room.
+            link.node.floods += 1
+            min(others, key=lambda other: other.handshake_ends_at).abort()
+        return True
 
     def context_for(self, node: Node, peer: Peer | None) -> ssl.SSLContext | None:
         """peer: whom we dialled; None: the connection came in. None: there is nothing to verify a certificate with."""

@@ -221,6 +221,15 @@ class Link(asyncio.Protocol):
             self._decrypted(b"")
 
     @property
+    def was_accepted(self) -> bool:
+        return self._peer is None
+
+    @property
+    def handshake_ends_at(self) -> float:
+        """When the loop's clock ends a handshake that takes too long."""
+        return float("inf") if self._timer is None else self._timer.when()
+
+    @property
     def shakes_hands(self) -> bool:
         return self._tls is not None and not self._tls.is_up
 

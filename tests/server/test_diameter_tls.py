@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aaa.diameter import codes
-from aaa.limits import DIAMETER_UNKNOWN_PER_ADDRESS_MAX
+from aaa.limits import DIAMETER_HANDSHAKES_MAX, DIAMETER_UNKNOWN_PER_ADDRESS_MAX
 from aaa.server.diameter_link import Tls
 from native import diameter
 from native.diameter import Message
@@ -106,6 +106,26 @@ def test_a_session_that_is_resumed_counts_as_the_one_that_it_began_with(tmp_path
                 before = raw.session.session
                 writer.close()
                 await one.until(lambda: not one.node.peers[host].is_open)
+
+    run(conversation())
+
+
+def test_who_begins_tls_and_says_nothing_keeps_nobody_out(tmp_path, pki):
+    own = pki.authority.issue("patient.example")
+
+    async def conversation():
+        async with site(tmp_path, tls_text(pki, peer_text("patient.example", security="tls"))) as one:
+            silent = [
+                await asyncio.open_connection("127.0.0.1", one.ports["tls"], local_addr=(f"127.0.8.{number % 12}", 0))
+                for number in range(DIAMETER_HANDSHAKES_MAX)
+            ]
+            await one.until(lambda: len(one.diameter.links) == DIAMETER_HANDSHAKES_MAX)
+            client = await one.client("tls", pki.context(own))
+            await client.shake_hands("patient.example")
+            assert one.node.floods == 1
+            await one.until(lambda: len(one.diameter.links) == DIAMETER_HANDSHAKES_MAX)
+            for _, writer in silent:
+                writer.close()
 
     run(conversation())
 
