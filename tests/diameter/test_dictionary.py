@@ -200,6 +200,13 @@ def test_show_names_values_and_hides_secrets(dictionary):
     ]
 
 
+@pytest.mark.parametrize(("code", "vendor"), [(464, 0), (612, 10415)])
+def test_keys_of_other_applications_that_pass_through_a_relay_are_hidden(dictionary, code, vendor):
+    inner = diameter.avp(625, b"K" * 16, 10415)
+    ((_, shown),) = dictionary.show(message_of(diameter.avp(code, inner, vendor)))
+    assert shown == HIDDEN
+
+
 def test_show_gives_unknown_avps_and_faults_by_number(dictionary):
     body = diameter.avp(9999, b"\x01", 7) + diameter.avp(263, b"a\n") + b"\0\0\0\1\0\0\0\3"
     octets = struct.pack(">IIIII", 1 << 24 | 20 + len(body), REQUEST << 24 | 272, GX, 1, 2) + body
