@@ -221,3 +221,4 @@ DIAMETER_CERTIFICATES_MAX = 1_024  # certificates; Bound: 0.2 MiB; peers that ca
 GX_CACHED_OCTETS_MAX = 512  # octets of a name or place that is kept; Bound: identities have 255, APNs 100
 GY_EVENTS_LOOKED_MAX = 64  # one-time events of one Session-Id; Bound: how far back a repeated one is looked for
 DIAMETER_DUPLICATES_BYTES_MAX = 128 << 20  # octets of answers kept; Bound: of long ones fewer are kept
+SESSIONS_OF_SIM_MAX = 64  # live sessions of one SIM and application; Bound: a SIM has 11 bearers, some charged apart

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from aaa.limits import SESSIONS_OF_SIM_MAX
 from aaa.model.mobile import EVENT, GX, GY, S6A, SY, Mobile
 from aaa.model.records import ACTIVE, DECISION_MARK, DecisionRecord, NasRecord, ServiceRecord, SessionRecord
 from aaa.state.meters import choose_meter
-from aaa.state.sessions import end_session
+from aaa.state.sessions import CAUSE_LOST_CARRIER, end_session
 from aaa.state.store import WHOLE, Store
 
 
@@ -72,12 +73,26 @@ def open_session(store: Store, session: SessionRecord, decision: DecisionRecord 
     is_event = session.protocol == GY and session.mobile.kind == EVENT
     if former is not None and former.state == ACTIVE and not is_event:
         end_session(store, former, former.updated_at, 0, False, session.heard_at)
+    live = session.service.live if session.service is not None else None
+    if live is not None and len(live.sessions) >= SESSIONS_OF_SIM_MAX:
+        make_room(store, session)
     store.index_session(session)
     store.link_key(session)
     choose_meter(store, session)
     store.opened.append(session)
     store.begun.append((session, 0 if decision is None else decision.id & DECISION_MARK))
     store.touch_session(session, WHOLE)
+
+
+def make_room(store: Store, session: SessionRecord) -> None:
+    """A SIM has so many sessions of one application: the one that was silent for longest gives way to a new one."""
+    others = sessions_of(session.service, session.protocol, session.mobile.imsi)
+    if len(others) >= SESSIONS_OF_SIM_MAX:
+        oldest = others[0]
+        for other in others:
+            if other.heard_at < oldest.heard_at:
+                oldest = other
+        end_session(store, oldest, oldest.updated_at, CAUSE_LOST_CARRIER, False, session.heard_at)
 
 
 def session_of(nas: NasRecord, protocol: int, key: bytes) -> SessionRecord | None:

@@ -8,7 +8,7 @@ import pytest
 
 from aaa.engine.authorize import AccessSettings
 from aaa.engine.liveness import Liveness
-from aaa.limits import GY_GRACE_S
+from aaa.limits import GY_GRACE_S, SESSIONS_OF_SIM_MAX
 from aaa.model.mobile import GX, GY, SY, GxFacts, GyFacts, SyFacts
 from aaa.model.records import ACTIVE, ENDED, SessionRecord
 from aaa.state.mobile import client_of, new_session, open_session, session_of
@@ -184,3 +184,18 @@ def test_what_an_event_debits_is_no_part_of_what_a_bearer_reports() -> None:
     add_octets(it.store, bearer, 0, 4 * MB, it.now, it.now)
     assert (bearer.shadowed, it.charged()) == (False, 17 * MB)
     assert it.session("events").state == ENDED
+
+
+# However many
+
+
+def test_a_client_that_begins_ever_new_sessions_of_a_sim_has_a_bounded_number_of_them() -> None:
+    it = Desk(quota(1_000 * MB, "block"), configured(quota_slice=MB))
+    for number in range(SESSIONS_OF_SIM_MAX + 5):
+        it.now += 1.0
+        it.ask(INITIAL, 0, service(), key=f"new{number}", address=f"10.46.0.{number}")
+    live = [session for session in it.store.sessions.values() if session.state == ACTIVE]
+    assert len(live) == SESSIONS_OF_SIM_MAX
+    assert it.session("new4").state == ENDED
+    assert it.account().reserved_octets == SESSIONS_OF_SIM_MAX * MB
+    assert it.ask(UPDATE, 1, service(used=MB), key="new4", address="10.46.0.4").octets_granted() == MB
