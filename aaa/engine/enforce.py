@@ -792,6 +792,11 @@ class Enforcer:
             return
         if tired:
             self._tell_failed(enforcement, "refused" if reply.result == "nak" else "unreachable", reply, at)
+            if session.protocol == S6A and session.mobile.cancellation >= 0:
+                # Another MME serves the subscriber: one that is gone needs no word of it.
+                self._finish(enforcement, "failed", "unreachable", at)
+                self._end(session, CAUSE_LOST_CARRIER, session.updated_at, at)
+                return
         step = min(enforcement.attempts, len(ENFORCE_BACK_OFF_S)) - 1
         enforcement.due_at = at + ENFORCE_BACK_OFF_S[step]
         self._set_state(enforcement, "waiting")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aaa.limits import ENFORCE_RELEASE_GRACE_S
+from aaa.limits import ENFORCE_BACK_OFF_S, ENFORCE_FAILED_AFTER, ENFORCE_RELEASE_GRACE_S
 from aaa.model.enforcement import Reply
 from aaa.model.mobile import FACTS, GX, GY, S6A, Mobile
 from aaa.model.records import ACTIVE, ENDED, SessionRecord
@@ -168,3 +168,17 @@ def test_a_bearer_its_facts_and_who_is_charged_are_the_same_after_a_restart() ->
     assert loaded[GX].nas.diameter
     assert loaded[GX].nas.realm == "example"
     assert again.far.sent == []
+
+
+def test_a_registration_that_another_mme_took_over_is_forgotten_when_the_first_one_is_gone() -> None:
+    it = field()
+    registered = registration(it)
+    registered.mobile.cancellation = 0
+    bar_imsi(it.store, it.store.services["alice"], IMSI, "another MME serves it")
+    it.settle()
+    for attempt in range(ENFORCE_FAILED_AFTER):
+        it.answer(Reply("timeout", detail="not connected"))
+        it.settle(ENFORCE_BACK_OFF_S[attempt] + 0.1)
+    assert registered.state == ENDED
+    assert len(it.far.sent) == ENFORCE_FAILED_AFTER
+    assert len(it.events("enforcement.failed")) == 1
