@@ -247,6 +247,7 @@ class DiameterAgent:
         if nas is not None:
             nas.down, nas.down_at = True, at
             sessions = nas.live_count
+            self.diameter.store.touch_nas(nas)
         self.note_event("nas.down", name, at, {"kind": "diameter", "cause": reason, "sessions": sessions})
 
     def _up(self, seen: Observed, at: float) -> None:
@@ -259,6 +260,7 @@ class DiameterAgent:
         if nas is not None:
             nas.down = False
             sessions = nas.live_count
+            self.diameter.store.touch_nas(nas)
         self.note_event("nas.up", name, at, {"kind": "diameter", "sessions": sessions})
 
     def note_event(self, kind: str, subject: str, at: float, body: dict[str, object]) -> None:

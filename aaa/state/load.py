@@ -288,6 +288,8 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         nas.restarted_at = facts.get("restarted_at", 0.0)
         nas.sends_gigawords = facts.get("sends_gigawords", False)
         nas.diameter, nas.realm = "realm" in facts, facts.get("realm", "")
+        nas.down_at = facts.get("down_at", 0.0)
+        nas.down = nas.down_at > 0.0
     columns = (
         "id, service, nas, key, user_name, facts, state, started_at, updated_at, heard_at, ended_at, terminate_cause,"
         " ended_by_nas, session_time_s, input_octets, output_octets, raw_input, raw_output, progress"

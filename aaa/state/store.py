@@ -444,6 +444,9 @@ class Store:
         }
         if nas.diameter:
             body["realm"] = nas.realm
+            if nas.down:
+                # Of others their silence tells it again.
+                body["down_at"] = nas.down_at
         self.journal.append(Row.NAS, (nas.no, msgspec.json.encode(body).decode()))
 
     # Static addresses

@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.mobile import Network, User
 from tests.e2e.peers import PATIENCE_S, ROOT, TOKEN
+from tests.lab.clients import GxSession
 
 STAY = ["--stay", "600"]
 """Longer than the test: what ends sooner was told to."""
@@ -41,6 +42,23 @@ def test_a_suspension_ends_the_bearer_at_the_gateway(here):
     assert "< Gx RAR" in shown
     assert shown[-2:] == ["> Gx CCR", "< Gx CCA"]
     network.ended(user)
+
+
+def test_a_client_that_was_away_when_the_server_died_is_told_to_be_back(network):
+    made = network()
+    user, smf = made.user(), made.peer("smf", "gx")
+    GxSession(smf, user.imsi).initial()
+
+    def told() -> list[str]:
+        events = made.server.api("GET", "/v1/events?after=0&limit=1000")["items"]
+        return [event["type"] for event in events if event["subject"] == smf.host]
+
+    smf.close()
+    made.server.wait_until(lambda: told() == ["nas.down"])
+    made.server.kill()
+    made.server.start()
+    smf.connect_again()
+    made.server.wait_until(lambda: told() == ["nas.down", "nas.up"])
 
 
 RULES = """
