@@ -110,6 +110,7 @@ ENFORCEMENTS = gauge("aaa_enforcements", "Changes of live sessions under way, by
 ENFORCED = counter("aaa_enforcements_finished", "Changes of live sessions that are final, by result.", "result")
 ENFORCED_SECONDS = histogram("aaa_enforcement_seconds", "From the cause of a change to the NAS's acknowledgement.")
 AUTOMATIONS = counter("aaa_automation_runs", "How often each automation has run.", "automation")
+OTHER_CLIENTS: Final = "diameter"
 NAS_SESSIONS = gauge("aaa_nas_sessions", "Live sessions of each NAS entry.", "nas")
 NAS_DOWN = gauge("aaa_nas_down", "NASes of each entry that are silent although they have sessions.", "nas")
 NAS_ACCOUNTING = gauge("aaa_nas_last_accounting_seconds", "Epoch time of the last accounting report.", "nas")
@@ -391,8 +392,11 @@ class Metrics:
     async def _sum_nases(self) -> Nases:
         """Figures of NAS records, of which an entry for a prefix has many, for each entry."""
         sums = Nases({}, {}, {})
+        peers = {peer.origin_host.lower() for peer in self._server.prepared.config.peer}
         for count, nas in enumerate(list(self._server.store.nases.values()), 1):
-            label = f'nas="{escape(nas.client_name)}"'
+            # Bound: clients behind a relay, or let in by a template, have any number of names.
+            name = OTHER_CLIENTS if nas.diameter and nas.name not in peers else nas.client_name
+            label = f'nas="{escape(name)}"'
             sums.live[label] = sums.live.get(label, 0) + nas.live_count
             sums.down[label] = sums.down.get(label, 0) + nas.down
             if nas.last_accounting_at > sums.heard_at.get(label, 0.0):

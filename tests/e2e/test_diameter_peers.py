@@ -18,10 +18,10 @@ from native import diameter
 from native.diameter import Message
 from tests.diameter.wire import DICTIONARY, cer, result_of
 from tests.e2e.peers import PATIENCE_S, ROOT, TOKEN, RunningServer, nas
-from tests.server.test_diameter_agent import air
+from tests.server.test_diameter_agent import air, credit
 
 BRAND = "brand-token-0123456789"
-S6A = 16777251
+S6A, GX = 16777251, 16777238
 CONFIG = f"""
 [diameter]
 listen = "127.0.0.1"
@@ -63,11 +63,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 class Client:
     """A blocking connection of a peer."""
 
-    def __init__(self, server: RunningServer, host: str, realm: str = "example") -> None:
+    def __init__(self, server: RunningServer, host: str, realm: str = "example", serves: Any = (S6A,)) -> None:
         self.host, self.realm = host, realm
         self.socket = socket.create_connection(("127.0.0.1", server.diameter_ports["tcp"]), PATIENCE_S)
         self.socket.settimeout(PATIENCE_S)
-        self.answer = self.ask(cer(host, applications=[S6A], Origin_Realm=realm))
+        self.answer = self.ask(cer(host, applications=serves, Origin_Realm=realm))
 
     def ask(self, octets: bytes) -> Message:
         """The answer; watchdogs that come before it are answered."""
@@ -171,6 +171,23 @@ def test_peers_of_a_template_are_one_in_the_metrics_and_each_in_the_list(server:
         client.close()
     server.wait_until(lambda: len(server.api("GET", "/v1/peers")["items"]) == 2)
     assert server.metric("aaa_diameter_refusals_total", peer="*.lab", result="3003") == 2
+
+
+def test_clients_that_are_not_configured_by_name_are_one_in_the_metrics(server: RunningServer) -> None:
+    qos = {"qci": 9, "arp": {"priority": 8}, "apn": "internet"}
+    server.api("PUT", "/v1/plans/lte", {"revision": 1, "kind": "mobile", "qos": qos})
+    server.api("PUT", "/v1/subscribers/erin", {"revision": 1})
+    server.api("PUT", "/v1/services/erin", {"revision": 1, "subscriber_id": "erin", "plan_id": "lte"})
+    sim = {"revision": 1, "imsi": "001010000000001", "service_id": "erin", "state": "activated"}
+    server.api("PUT", "/v1/sims/8900100000000000001", sim)
+    client = Client(server, "smf.lab", "lab", [GX])
+    imsi = [("Subscription-Id-Type", 1), ("Subscription-Id-Data", "001010000000001")]
+    more = {"Origin_Realm": "lab", "Subscription_Id": imsi, "Called_Station_Id": "internet"}
+    assert result_of(client.ask(credit(host="smf.lab", **more))) == 2001
+    assert server.metric("aaa_nas_sessions", nas="diameter") == 1
+    assert 'nas="smf.lab"' not in server.api("GET", "/metrics")
+    assert [item["name"] for item in server.api("GET", "/v1/nas")["items"]] == ["local", "smf.lab"]
+    client.close()
 
 
 def test_a_stranger_is_counted(server: RunningServer) -> None:
