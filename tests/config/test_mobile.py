@@ -163,6 +163,10 @@ def test_realms_and_identities_are_filled_in() -> None:
             '7: peer.mme.epc.example.imsis: "00101x" is not the first digits of IMSIs',
         ),
         (
+            NODE + PEER + 'speaks_for = ["enb.example", "*enb"]\n',
+            '7: peer.mme.epc.example.speaks_for[2]: "*enb" is no host',
+        ),
+        (
             NODE + PEER + '[[route]]\npeers = ["mme.epc.exampel"]\n',
             '8: route[1].peers[1]: no [[peer]] of aaa.isp.example is called "mme.epc.exampel"; '
             'did you mean "mme.epc.example"?',

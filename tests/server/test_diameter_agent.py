@@ -79,6 +79,26 @@ def text_of(message: Message) -> dict[str, str]:
 ONE = node_text(peer_text(), applications=["gx", "gy", "s6a"])
 
 
+def test_a_relay_speaks_for_whom_it_may_and_for_no_peer_of_another_operator(tmp_path):
+    peers = peer_text("dra", operator="mvno") + peer_text("own", operator="mvno") + peer_text("other", operator="brand")
+    peers += peer_text("everybodys") + peer_text("held", speaks_for=["*.visited"])
+
+    async def converse() -> None:
+        async with site(tmp_path, node_text(peers, applications=["s6a"])) as one:
+            served = Served(one, S6A)
+            for peer, expected in (
+                ("dra", {"own": 2001, "mme.visited": 2001, "other": 5003, "everybodys": 5003, "aaa.example": 5003}),
+                ("held", {"mme.visited": 2001, "own": 5003, "visited": 5003}),
+            ):
+                relay = await one.opened(peer, applications=[RELAY])
+                for number, (host, result) in enumerate(expected.items()):
+                    answer = await relay.request(air(host, 100 + number, number, Session_Id=f"{peer};{host}"))
+                    assert (host, result_of(answer)) == (host, result)
+            assert len(served.seen) == 3
+
+    run(converse())
+
+
 def with_peer(**keys: Any) -> str:
     return node_text(peer_text(**keys), applications=["gx", "s6a"])
 
