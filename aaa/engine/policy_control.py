@@ -437,6 +437,9 @@ class PolicyControl:
         was = facts.monitored
         facts.monitored = octets
         live = None if session.service is None else session.service.live
+        if was == 0 and octets:
+            # Its client counts from now on, and never tells what another session was charged for before.
+            session.credit = None
         if (was == 0) != (octets == 0) and live is not None and len(live.sessions) > 1:
             choose_meter(self.store, session)
 

@@ -108,7 +108,12 @@ def give_way(store: Store, session: SessionRecord, meter: SessionRecord, learned
         paid_input, paid_output = paid_ahead(store, session)
         lead_input -= paid_input
         lead_output -= paid_output
-    elif learned:
+    if session.credit is not None:
+        # What of this it has not reported yet, it reports while another one is charged.
+        lead_input -= session.credit[0]
+        lead_output -= session.credit[1]
+        session.credit = None
+    if not session.shadowed and learned:
         _, from_input, from_output = session.meter or (0, 0, 0)
         if session.started_at >= meter.started_at - TOGETHER_S:
             charged_input = max(0, session.input_octets - from_input)

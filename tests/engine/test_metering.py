@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aaa.engine.policy_control import PolicyControl
 from aaa.model.accounting import Status
 from aaa.model.mobile import FACTS, GX, GY, RADIUS, Mobile
 from aaa.model.records import ACTIVE, SessionRecord
 from aaa.state.meters import choose_meter, meter_of
 from aaa.state.mobile import client_of, new_session, open_session
 from aaa.state.sessions import add_octets, end_session
+from aaa.state.store import WHOLE
 from tests.engine.far_end import Field
 
 IMSI, ICCID = "001010000000001", "8900100000000000001"
@@ -285,6 +287,70 @@ def test_whatever_the_order_of_reports_and_ends_each_octet_is_charged_once(data:
     if len(told) == len(live):
         # What is told of sessions that have ended adds up to it, for whoever bills by them.
         assert sum(each["charged_output_octets"] for each in told.values()) == used
+
+
+class Bearer:
+    """A bearer of which `used` octets were used, and who reports it; Gx counts from when it is asked to monitor."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        self.it = Core().begin()
+        self.used = 0
+        self.live: dict[int, SessionRecord] = {}
+        self.counted = {GX: 0, GY: 0}
+        for protocol in order:
+            if protocol == RADIUS:
+                self.live[protocol] = self.it.gateway(framed_ip=IP)
+            else:
+                self.live[protocol] = self.it.attach(protocol, IP, monitored=0)
+            self.ask()
+
+    def monitor(self, octets: int) -> None:
+        """The PCEF is told to monitor, or not to."""
+        session = self.live[GX]
+        PolicyControl(self.it.store, self.it.decisions).monitor(session, octets)
+        self.it.store.touch_session(session, WHOLE)
+        self.it.settle()
+
+    def ask(self) -> None:
+        """The reconciler has Gx monitor where nobody before it does."""
+        session = self.live.get(GX)
+        if session is not None and not session.shadowed and not session.mobile.monitored:
+            self.counted[GX] = self.used
+            self.monitor(1_000)
+
+    def report(self, protocol: int, ends: bool) -> None:
+        session = self.live[protocol]
+        if protocol == RADIUS:
+            self.it.settle(1)
+            self.it.gateway(Status.STOP if ends else Status.INTERIM, self.used, framed_ip=IP)
+        elif protocol == GY or session.mobile.monitored:
+            self.it.use(session, self.used - self.counted[protocol])
+            self.counted[protocol] = self.used
+            if protocol == GX and session.shadowed:
+                self.monitor(0)
+        if ends:
+            if protocol != RADIUS:
+                self.it.end(session)
+            del self.live[protocol]
+            self.ask()
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_pcef_that_is_asked_to_count_only_when_it_is_needed_is_charged_for_what_it_counts(
+    data: st.DataObject,
+) -> None:
+    bearer = Bearer(data.draw(st.permutations((GY, GX, RADIUS))))
+    for _ in range(data.draw(st.integers(0, 8))):
+        bearer.used += data.draw(st.integers(0, 100))
+        protocol = data.draw(st.sampled_from(sorted(bearer.live)))
+        bearer.report(protocol, protocol != RADIUS and data.draw(st.integers(0, 4)) == 0)
+        if data.draw(st.booleans()):
+            bearer.it = resume(bearer.it, bearer.live)
+    for protocol in data.draw(st.permutations(sorted(bearer.live))):
+        bearer.used += data.draw(st.integers(0, 100))
+        bearer.report(protocol, True)
+    assert bearer.it.charged == bearer.used
 
 
 def resume(it: Core, live: dict[int, SessionRecord]) -> Core:
