@@ -35,6 +35,7 @@ COMPILED = [
     "aaa/engine/policy_control.py",
     "aaa/engine/charging.py",
     "aaa/engine/mobility.py",
+    "aaa/mapping/settings.py",
     "aaa/mapping/access.py",
     "aaa/mapping/gx.py",
     "aaa/mapping/accounting.py",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from aaa.diameter import codes
-from aaa.diameter.answers import local_identity, refused
+from aaa.diameter.answers import refused
 from aaa.diameter.capabilities import Refusal
 from aaa.diameter.codes import ResultCode, is_protocol_error
 from aaa.diameter.peer import Peer
@@ -267,12 +267,11 @@ class Gx:
     def new_client(self, peer: Peer, host_octets: bytes, realm_octets: bytes) -> Client:
         host = host_octets.decode("ascii", "replace").lower()
         realm = realm_octets.decode("ascii", "replace").lower()
-        via = peer.remote.origin_host.lower()
-        via = "" if via == host else via
+        side = self.settings.side(peer)
+        via = side.via(host)
         options = self.options_of(host, realm, via)
-        over = self.settings.entry(via, peer.remote.origin_realm.lower()) if via else None
         # A relay that may ask for an operator's SIMs only may do so for nobody else.
-        operator = (over.operator if over is not None else None) or options.operator
+        operator = side.operator or options.operator
         if host in self.store.nases:
             nas = client_of(self.store, host, realm, operator)
         else:
@@ -280,7 +279,7 @@ class Gx:
             nas = NasRecord(0, host, host)
             nas.diameter, nas.realm, nas.operator = True, realm, operator or "default"
         number = diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, APPLICATION)
-        head = b"".join((number, *local_identity(peer.local)))
+        head = number + side.identity
         if len(self.clients) >= GX_CLIENTS_COUNT_MAX:
             self.clients.clear()
         client = Client(nas, options, head, realm, via, operator)

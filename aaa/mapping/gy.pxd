@@ -2,24 +2,20 @@ cimport cython
 from aaa.diameter.request cimport Request
 from aaa.engine.charging cimport Charging
 from aaa.engine.decisions cimport Decisions
+from aaa.mapping.settings cimport Settings, Side
 from aaa.model.records cimport NasRecord, ServiceRecord, SessionRecord
 from native.diameter cimport Avps, Message
-
-cdef class Side:
-    cdef public bytes head
-    cdef public object operator
-    cdef public dict clients
 
 cdef class Gy:
     cdef public long number
     cdef public object store
     cdef public Decisions decisions
     cdef public Charging charging
-    cdef public object settings
+    cdef public Settings settings
     cdef public double threshold
     cdef public bytes holding
     cdef public bytes final
-    cdef public dict sides
+    cdef public dict clients
     cdef public dict rendered
     cdef public tuple reads
     cdef public bytes triggers
@@ -29,10 +25,9 @@ cdef class Gy:
     @cython.locals(message=Message, side=Side, nas=NasRecord, key=bytes, session=SessionRecord, units=list, cause=int,
                    result=long)
     cpdef bytes answer(self, Request request, double at)
-    cpdef Side meet(self, Request request)
     @cython.locals(octets=bytes, nas=NasRecord)
-    cpdef NasRecord client(self, Message message, Side side)
-    @cython.locals(message=Message, place=Avps, service=ServiceRecord, session=SessionRecord, via=str)
+    cpdef NasRecord client(self, Request request, Message message, Side side)
+    @cython.locals(message=Message, place=Avps, service=ServiceRecord, session=SessionRecord)
     cpdef SessionRecord session_of(self, Request request, Side side, NasRecord nas, bytes key, double at)
     cpdef ServiceRecord service_of(self, str imsi, Side side)
     @cython.locals(place=Avps)

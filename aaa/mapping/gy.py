@@ -13,10 +13,11 @@ Compiled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from aaa.config import Diameter as DiameterSettings
 from aaa.diameter import codes
+from aaa.diameter.peer import Peer
 from aaa.diameter.request import Request
 from aaa.engine.charging import (
     CREDIT_LIMIT_REACHED,
@@ -36,7 +37,7 @@ from aaa.engine.decisions import Decisions
 from aaa.limits import DIAMETER_CLIENTS_CACHED_MAX, GY_RENDERED_MAX
 from aaa.mapping.application import Outgoing
 from aaa.mapping.mobile import VENDOR_3GPP, called_apn, imei_of, imsi_of, location_of, msisdn_of, origin_of, plmn_of
-from aaa.mapping.settings import Settings
+from aaa.mapping.settings import Settings, Side
 from aaa.model.charging import Units
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import EVENT, GY, NO_GROUP, WHOLE_SESSION, Grant, GyFacts, group_of_service
@@ -95,19 +96,6 @@ REASONS: Final = {
 NO_DIFFERENCE: Final = Difference("none")
 
 
-class Side:
-    """What all requests of one peer have in common."""
-
-    __slots__ = ("clients", "head", "operator")
-
-    def __init__(self, head: bytes, operator: str | None) -> None:
-        self.head = head
-        """Auth-Application-Id, Origin-Host and Origin-Realm of its answers."""
-        self.operator = operator
-        self.clients: dict[bytes, NasRecord] = {}
-        """By Origin-Host as it stands in requests."""
-
-
 class Gy:
     """Answers and asks charging clients."""
 
@@ -133,8 +121,8 @@ class Gy:
         self.threshold = diameter_settings.quota_threshold
         self.holding = three_gpp_unsigned32(QUOTA_HOLDING_TIME, int(diameter_settings.quota_holding))
         self.final = final_unit_indication(diameter_settings)
-        self.sides: dict[Any, Side] = {}
-        """By peer."""
+        self.clients: dict[tuple[Peer, bytes], NasRecord] = {}
+        """By peer and Origin-Host as it stands in requests."""
         self.rendered: dict[tuple[int, int, int, int, bool, int, int], bytes] = {}
         """Encoded grants; bounded."""
         self.reads: tuple[int, ...] = ()
@@ -154,12 +142,10 @@ class Gy:
     def answer(self, request: Request, at: float) -> bytes:
         """One whole answer."""
         message = request.message
-        side = self.sides.get(request.peer)
-        if side is None:
-            side = self.meet(request)
+        side = self.settings.side(request.peer)
         if message.command != CREDIT_CONTROL:
             return self.compose(message, side, codes.ResultCode.COMMAND_UNSUPPORTED, b"")
-        nas = self.client(message, side)
+        nas = self.client(request, message, side)
         kind = message.get_unsigned32(codes.CC_REQUEST_TYPE)
         number = message.get_unsigned32(codes.CC_REQUEST_NUMBER)
         key = message.get(codes.SESSION_ID)
@@ -170,7 +156,7 @@ class Gy:
         if kind is None or not INITIAL <= kind <= TERMINATION:
             failed = diameter.grouped_avp(codes.FAILED_AVP, [message.echo(codes.CC_REQUEST_TYPE)])
             return self.compose(message, side, codes.ResultCode.INVALID_AVP_VALUE, failed)
-        family = self.settings.family(nas.name, nas.realm)
+        family = self.settings.family(nas.name, nas.realm, side.host)
         units = units_of(message, kind)
         cause = 0
         if kind == TERMINATION:
@@ -195,28 +181,19 @@ class Gy:
             return self.compose(message, side, result, b"")
         return self.compose(message, side, SUCCESS, self.services(session.mobile, kind))
 
-    def meet(self, request: Request) -> Side:
-        """A peer that did not ask before, or not under these settings."""
-        if len(self.sides) >= DIAMETER_CLIENTS_CACHED_MAX:
-            self.sides.clear()
-        application = diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, APPLICATION)
-        side = Side(b"".join((application, *self.settings.identity(request))), self.settings.operator(request))
-        self.sides[request.peer] = side
-        return side
-
-    def client(self, message: Message, side: Side) -> NasRecord:
+    def client(self, request: Request, message: Message, side: Side) -> NasRecord:
         """Whose request it is: a peer may speak for many."""
         octets = message.get(codes.ORIGIN_HOST) or b""
-        nas = side.clients.get(octets)
+        nas = self.clients.get((request.peer, octets))
         if nas is None:
             host, realm = origin_of(message)
             if host not in self.store.nases:
                 # Its first session makes it known: a relay may come up with any number of names.
                 return NasRecord(0, host, host)
             nas = client_of(self.store, host, realm, side.operator or "")
-            if len(side.clients) >= DIAMETER_CLIENTS_CACHED_MAX:
-                side.clients.clear()
-            side.clients[octets] = nas
+            if len(self.clients) >= DIAMETER_CLIENTS_CACHED_MAX:
+                self.clients.clear()
+            self.clients[request.peer, octets] = nas
         return nas
 
     def session_of(self, request: Request, side: Side, nas: NasRecord, key: bytes, at: float) -> SessionRecord | None:
@@ -228,12 +205,11 @@ class Gy:
             return None
         if nas.no == 0:
             nas = client_of(self.store, nas.name, origin_of(message)[1], side.operator or "")
-        via = request.peer.remote.origin_host.lower()
         place = place_of_traffic(message)
         facts = GyFacts(
             imsi=imsi,
             realm=origin_of(message)[1],
-            via="" if via == nas.name else via,
+            via=side.via(nas.name),
             msisdn=msisdn_of(message),
             apn=called_apn(place),
             plmn=plmn_of(place),
@@ -321,7 +297,8 @@ class Gy:
         parts = [
             message.echo(codes.SESSION_ID),
             result_avp,
-            side.head,
+            APPLICATION_AVP,
+            side.identity,
             message.echo(codes.CC_REQUEST_TYPE),
             message.echo(codes.CC_REQUEST_NUMBER),
             body,
@@ -404,7 +381,8 @@ class Gy:
 
     def end_request(self, session: SessionRecord) -> Outgoing:
         """ASR; to a client that knows none a RAR: what it then asks for is refused."""
-        return ABORT if self.settings.family(session.nas.name, session.nas.realm).release_cause else RE_AUTHORIZE
+        family = self.settings.family(session.nas.name, session.nas.realm, session.mobile.via)
+        return ABORT if family.release_cause else RE_AUTHORIZE
 
     def read_reply(self, session: SessionRecord, outgoing: Outgoing, answer: Message, at: float) -> Reply:
         """RAA or ASA."""
@@ -546,6 +524,7 @@ def rat_of(place: Avps) -> int:
     return RATS.get(value[0], -1) if value else -1
 
 
+APPLICATION_AVP: Final = diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, APPLICATION)
 REDIRECT_TO_URL: Final = diameter.integer32_avp(REDIRECT_ADDRESS_TYPE, URL)
 SESSION_HANDLING: Final = diameter.integer32_avp(
     CREDIT_CONTROL_FAILURE_HANDLING, RETRY_AND_TERMINATE

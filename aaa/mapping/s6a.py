@@ -35,7 +35,7 @@ from aaa.limits import VECTORS_COUNT_MAX
 from aaa.mapping.application import Outgoing
 from aaa.mapping.mobile import apn_of, plmn_text, tbcd_octets
 from aaa.mapping.peer_families import PeerFamily
-from aaa.mapping.settings import Settings
+from aaa.mapping.settings import Settings, Side
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import S6aFacts
 from aaa.model.records import DecisionRecord, ServiceRecord, SessionRecord
@@ -202,23 +202,24 @@ class S6a:
         for request in requests:
             message = request.message
             command = message.command
+            side = self.settings.side(request.peer)
             if command == AUTHENTICATION_INFORMATION:
-                avps = self.authenticate(request, message, at)
+                avps = self.authenticate(side, message, at)
             elif command == UPDATE_LOCATION:
-                avps = self.update_location(request, message, at)
+                avps = self.update_location(side, message, at)
             elif command == PURGE_UE:
-                avps = self.purge(request, message, at)
+                avps = self.purge(side, message, at)
             elif command == NOTIFY:
-                avps = self.notify(request, message, at)
+                avps = self.notify(side, message, at)
             else:
                 avps = [head_with(COMMAND_UNSUPPORTED)]
-            avps = [message.echo(SESSION_ID), *self.settings.identity(request), *avps]
+            avps = [message.echo(SESSION_ID), side.identity, *avps]
             if message.has(PROXY_INFO):
                 avps += [diameter.avp(PROXY_INFO, value) for value in message.get_all(PROXY_INFO)]
             answers.append(diameter.answer(message, avps, command not in SERVED_COMMANDS))
         return answers
 
-    def authenticate(self, request: Request, message: Message, at: float) -> list[bytes]:
+    def authenticate(self, side: Side, message: Message, at: float) -> list[bytes]:
         """AIR (§5.2.3.1)."""
         plmn = message.get(VISITED_PLMN_ID, VENDOR)
         if plmn is None or len(plmn) != 3:
@@ -230,7 +231,7 @@ class S6a:
             return [head_with(MISSING_AVP), diameter.grouped_avp(FAILED_AVP, [missing])]
         host = lower(message.get(ORIGIN_HOST))
         admission: Admission = self.mobility.admit(
-            digits(message.get(USER_NAME)), self.settings.operator(request), host, plmn_text(plmn), -1,
+            digits(message.get(USER_NAME)), side.operator, host, plmn_text(plmn), -1,
             imei_of(message), at,
         )  # fmt: skip
         if admission.verdict != ADMITTED:
@@ -287,10 +288,10 @@ class S6a:
                 item = b"" if count == 1 else u32(ITEM_NUMBER, number + 1)
                 vectors.append(diameter.avp(code, item + body, VENDOR))
 
-    def update_location(self, request: Request, message: Message, at: float) -> list[bytes]:
+    def update_location(self, side: Side, message: Message, at: float) -> list[bytes]:
         """ULR (§5.2.1.1)."""
         host, realm = lower(message.get(ORIGIN_HOST)), lower(message.get(ORIGIN_REALM))
-        family = self.settings.family(host, realm)
+        family = self.settings.family(host, realm, side.host)
         plmn = message.get(VISITED_PLMN_ID, VENDOR)
         if plmn is None or len(plmn) != 3:
             return failed_update(invalid(VISITED_PLMN_ID, plmn), family)
@@ -298,7 +299,7 @@ class S6a:
         told_rat = message.get_unsigned32(RAT_TYPE, VENDOR)
         rat = -1 if told_rat is None else told_rat
         network = plmn_text(plmn)
-        operator = self.settings.operator(request)
+        operator = side.operator
         imei = imei_of(message)
         admission: Admission = self.mobility.admit(imsi, operator, host, network, rat, imei, at)
         if admission.verdict != ADMITTED:
@@ -311,8 +312,7 @@ class S6a:
         offered = features_of(message)
         record: NumberRecord | None = sim.number
         msisdn = "" if record is None else record.msisdn
-        via = lower_text(request.peer.remote.origin_host)
-        facts = S6aFacts(imsi, realm, "" if via == host else via, msisdn)
+        facts = S6aFacts(imsi, realm, side.via(host), msisdn)
         facts.plmn, facts.imei, facts.rat = network, imei, rat
         facts.bars, facts.deletes = family.barring, family.deletions
         if offered is not None:
@@ -328,10 +328,10 @@ class S6a:
         self.mobility.register(nas, service, facts, decision, at)
         return avps
 
-    def purge(self, request: Request, message: Message, at: float) -> list[bytes]:
+    def purge(self, side: Side, message: Message, at: float) -> list[bytes]:
         """PUR (§5.2.1.3)."""
         imsi = digits(message.get(USER_NAME))
-        if not self.is_known(imsi, request):
+        if not self.is_known(imsi, side):
             return refused(UNKNOWN_USER, "Unknown subscriber")
         session = self.mobility.registration(self.store.nases.get(lower(message.get(ORIGIN_HOST))), imsi)
         if session is None:
@@ -339,10 +339,10 @@ class S6a:
         self.mobility.purge(session, at)
         return [SUCCESS_HEAD, u32(PUA_FLAGS, FREEZE_M_TMSI)]
 
-    def notify(self, request: Request, message: Message, at: float) -> list[bytes]:
+    def notify(self, side: Side, message: Message, at: float) -> list[bytes]:
         """NOR (§5.2.5.1)."""
         imsi = digits(message.get(USER_NAME))
-        if not self.is_known(imsi, request):
+        if not self.is_known(imsi, side):
             return refused(UNKNOWN_USER, "Unknown subscriber")
         session = self.mobility.registration(self.store.nases.get(lower(message.get(ORIGIN_HOST))), imsi)
         if session is None:
@@ -351,11 +351,10 @@ class S6a:
         self.mobility.note(session, apn, gateway_of(message), imei_of(message), at)
         return [SUCCESS_HEAD]
 
-    def is_known(self, imsi: str, request: Request) -> bool:
+    def is_known(self, imsi: str, side: Side) -> bool:
         """Whether there is such a SIM that the peer may ask about."""
         sim = self.store.inventory.sim_of_imsi(imsi)
-        operator = self.settings.operator(request)
-        return sim is not None and (operator is None or sim.operator == operator)
+        return sim is not None and (side.operator is None or sim.operator == side.operator)
 
     def subscription(self, service: ServiceRecord, decision: DecisionRecord, msisdn: str, apns_max: int) -> bytes:
         """Subscription-Data: all that an MME is to know."""
@@ -419,7 +418,7 @@ class S6a:
             members.append(after.ambr)
         if "apns" in parts or "apns_gone" in parts:
             # All of them: what is not among them is gone with it (§7.3.33).
-            members.append(cut(after, self.settings.family(session.nas.name, facts.realm).apns_max))
+            members.append(cut(after, self.settings.family(session.nas.name, facts.realm, facts.via).apns_max))
         data = diameter.grouped_avp(SUBSCRIPTION_DATA, members, VENDOR)
         return Outgoing(INSERT_DATA, "IDR", (user, data), self.transaction(), lines)
 
@@ -658,11 +657,6 @@ def gateway_of(message: Message) -> str:
 def lower(value: bytes | None) -> str:
     """A name as it is compared."""
     return "" if value is None else value.decode("ascii", "replace").lower()
-
-
-def lower_text(value: str) -> str:
-    """The same of a name that is text."""
-    return value if value.islower() else value.lower()
 
 
 def digits(value: bytes | None) -> str:

@@ -96,14 +96,15 @@ class Sy:
         head = [message.echo(codes.SESSION_ID), diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, SY)]
         tail = [diameter.avp(codes.PROXY_INFO, value) for value in message.get_all(codes.PROXY_INFO)]
         is_error = command not in (SPENDING_LIMIT, SESSION_TERMINATION)
-        return diameter.answer(message, [*head, *self._settings.identity(request), *avps, *tail], is_error)
+        return diameter.answer(message, [*head, self._settings.side(request.peer).identity, *avps, *tail], is_error)
 
     def _spending_limit(self, request: Request, at: float) -> list[bytes]:
         """§4.5.1."""
         message = request.message
         key = message.get(codes.SESSION_ID) or b""
         host, realm = origin_of(message)
-        operator = self._settings.operator(request)
+        side = self._settings.side(request.peer)
+        operator = side.operator
         wanted = tuple(dict.fromkeys(message.get_all(POLICY_COUNTER_IDENTIFIER, VENDOR_3GPP)))
         unknown = [name for name in wanted if name.decode("utf-8", "replace") not in COUNTERS]
         if unknown:
@@ -118,20 +119,18 @@ class Sy:
         if not imsi:
             # Security: by a number, too, nobody comes to IMSIs that the firewall keeps from him.
             imsi = self._imsi_of_number(msisdn_of(message))
-            imsis = self._settings.imsis(request)
-            if imsis and not imsi.startswith(imsis):
+            if side.imsis and not imsi.startswith(side.imsis):
                 imsi = ""
         if known is not None and not imsi:
             imsi = known.mobile.imsi
         service = self._service_of(imsi, operator)
         if service is None:
             return [diameter.unsigned32_avp(codes.RESULT_CODE, USER_UNKNOWN)]
-        via = request.peer.remote.origin_host.lower()
         offered = features_of(message)
         facts = SyFacts(
             imsi=imsi,
             realm=realm,
-            via="" if via == host else via,
+            via=side.via(host),
             msisdn=msisdn_of(message) or ("" if known is None else known.mobile.msisdn),
             wanted=tuple([name.decode() for name in wanted]),
             features=(offered or 0) & ASR if known is None or offered is not None else known.mobile.features,
@@ -162,7 +161,7 @@ class Sy:
         nas = self._store.nases.get(origin_of(message)[0])
         key = message.get(codes.SESSION_ID) or b""
         known = None if nas is None else self.counters.find(nas, key)
-        operator = self._settings.operator(request)
+        operator = self._settings.side(request.peer).operator
         is_barred = known is not None and operator is not None and is_foreign(known, operator)
         if nas is None or is_barred or not self.counters.end(nas, key, USER_REQUEST, at):
             return [diameter.unsigned32_avp(codes.RESULT_CODE, UNKNOWN_SESSION_ID)]
