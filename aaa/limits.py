@@ -222,3 +222,4 @@ GX_CACHED_OCTETS_MAX = 512  # octets of a name or place that is kept; Bound: ide
 GY_EVENTS_LOOKED_MAX = 64  # one-time events of one Session-Id; Bound: how far back a repeated one is looked for
 DIAMETER_DUPLICATES_BYTES_MAX = 128 << 20  # octets of answers kept; Bound: of long ones fewer are kept
 SESSIONS_OF_SIM_MAX = 64  # live sessions of one SIM and application; Bound: a SIM has 11 bearers, some charged apart
+DIAMETER_RELAYED_BYTES_MAX = 64 << 20  # octets of requests under way through us; Bound: kept twice; past it 3004

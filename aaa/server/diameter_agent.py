@@ -29,6 +29,7 @@ from aaa.limits import (
     DIAMETER_OVERLOAD_AHEAD,
     DIAMETER_OVERLOAD_LAG_S,
     DIAMETER_OVERLOAD_SAMPLE_S,
+    DIAMETER_RELAYED_BYTES_MAX,
     DIAMETER_RELAYED_COUNT_MAX,
     JOURNAL_ROWS_AHEAD_MAX,
     NASES_COUNT_MAX,
@@ -104,6 +105,8 @@ class DiameterAgent:
         self.throttles = Throttles()
         self.relayed: set[Relayed] = set()
         """Requests under way through us."""
+        self.relayed_octets = 0
+        """Of them."""
         self.observed: dict[Peer, Observed] = {}
         """Every peer that there is now; use all_observed() to have them up to date."""
         self.former: dict[str, Traffic] = {}
@@ -415,7 +418,7 @@ class DiameterAgent:
             return self._misdirected(seen, request, Refusal(result))
         if not message.flags & FLAG_PROXIABLE:
             return self._misdirected(seen, request, Refusal(ResultCode.UNABLE_TO_DELIVER))
-        if len(self.relayed) >= DIAMETER_RELAYED_COUNT_MAX:
+        if len(self.relayed) >= DIAMETER_RELAYED_COUNT_MAX or self.relayed_octets >= DIAMETER_RELAYED_BYTES_MAX:
             return self._answer(seen, request, Refusal(ResultCode.TOO_BUSY))
         try:
             octets = relayed_request(message, seen.peer.remote.origin_host)
@@ -424,6 +427,18 @@ class DiameterAgent:
         relayed = Relayed(self, seen, request, found, octets)
         refusal = relayed.send(octets, False, now)
         return HANDLED if refusal is None else self._misdirected(seen, request, refusal)
+
+    def hold(self, relayed: Relayed) -> None:
+        """It is under way."""
+        if relayed not in self.relayed:
+            self.relayed.add(relayed)
+            self.relayed_octets += len(relayed.octets)
+
+    def let_go(self, relayed: Relayed) -> None:
+        """It is no more."""
+        if relayed in self.relayed:
+            self.relayed.remove(relayed)
+            self.relayed_octets -= len(relayed.octets)
 
     def _misdirected(self, seen: Observed, request: Request, refusal: Refusal) -> bytes:
         message = request.message
@@ -502,12 +517,12 @@ class Relayed:
         while True:
             peer = choose(self.way, node.peers, self.request.message.application, self.avoid)
             if peer is None:
-                self.agent.relayed.discard(self)
+                self.agent.let_go(self)
                 return refusal
             self.avoid.add(peer.remote.origin_host.lower())
             if peer.send_request(octets, self, now, again):
                 self.sent_ns = time.monotonic_ns()
-                self.agent.relayed.add(self)
+                self.agent.hold(self)
                 self.agent.diameter.flush_soon(node, peer)
                 return None
             refusal = Refusal(ResultCode.TOO_BUSY)
@@ -540,7 +555,7 @@ class Relayed:
 
     def _finish(self, octets: bytes) -> None:
         agent = self.agent
-        agent.relayed.discard(self)
+        agent.let_go(self)
         self.seen.traffic.note_answers((self.request,), (octets,), time.monotonic_ns() - self.started_ns)
         agent.answer_late(self.request, octets)
 

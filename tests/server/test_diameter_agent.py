@@ -430,8 +430,9 @@ def test_a_host_that_a_template_has_let_in_is_found_by_its_name(tmp_path):
     run(converse())
 
 
-def test_the_requests_under_way_through_us_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("aaa.server.diameter_agent.DIAMETER_RELAYED_COUNT_MAX", 2)
+@pytest.mark.parametrize(("bound", "value"), [("COUNT", 2), ("BYTES", 2 * len(air(Destination_Realm="abroad")))])
+def test_the_requests_under_way_through_us_are_bounded(tmp_path, monkeypatch, bound, value):
+    monkeypatch.setattr(f"aaa.server.diameter_agent.DIAMETER_RELAYED_{bound}_MAX", value)
 
     async def converse() -> None:
         async with site(tmp_path, RELAYING) as one:
@@ -443,6 +444,7 @@ def test_the_requests_under_way_through_us_are_bounded(tmp_path, monkeypatch):
             for _ in range(2):
                 dra1.send(aia(await dra1.read()))
             assert [result_of(await client.read()) for _ in range(2)] == [2001, 2001]
+            assert one.diameter.agent.relayed_octets == 0
 
     run(converse())
 
