@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -292,7 +293,7 @@ def test_whatever_the_order_of_reports_and_ends_each_octet_is_charged_once(data:
 class Bearer:
     """A bearer of which `used` octets were used, and who reports it; Gx counts from when it is asked to monitor."""
 
-    def __init__(self, order: tuple[int, ...]) -> None:
+    def __init__(self, order: Sequence[int]) -> None:
         self.it = Core().begin()
         self.used = 0
         self.live: dict[int, SessionRecord] = {}

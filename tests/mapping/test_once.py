@@ -97,7 +97,7 @@ def test_sessions_of_several_applications_may_share_their_session_id(order: tupl
 # Silence
 
 
-def watch(it: Desk, **settings: float) -> Liveness:
+def watch(it: Desk, **settings: Any) -> Liveness:
     made = Liveness(it.store, it.addresses, AccessSettings(**settings), 0.0, lambda *event: None, 3600.0)
     made.probe = it.enforcer.reauthorize
     return made
