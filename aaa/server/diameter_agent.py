@@ -445,7 +445,8 @@ class DiameterAgent:
         self.diameter.log.warning(
             "diameter.undeliverable",
             "a request is for nobody who can be reached from here",
-            repeat=(seen.peer.remote.origin_host, refusal.result, identity(message, codes.DESTINATION_REALM)),
+            # Not by realm: a peer can name any number of them.
+            repeat=(seen.peer.remote.origin_host, refusal.result),
             peer=seen.peer.remote.origin_host,
             request=self.diameter.dictionary.title(message),
             host=identity(message, codes.DESTINATION_HOST) or None,

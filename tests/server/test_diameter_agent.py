@@ -449,6 +449,21 @@ def test_the_requests_under_way_through_us_are_bounded(tmp_path, monkeypatch, bo
     run(converse())
 
 
+def test_a_peer_that_names_realms_at_random_does_not_fill_the_log(tmp_path):
+    async def converse() -> None:
+        async with site(tmp_path, ONE) as one:
+            client = await one.opened()
+            for number in range(3):
+                sent = air(Destination_Realm=f"r{number}", identifier=number, hop_by_hop=number)
+                assert result_of(await client.request(sent)) == 3003
+            lines = one.log.of("diameter.undeliverable")
+            assert [fields["realm"] for _, fields in lines] == ["r0", "r1", "r2"]
+            # Lines with one key are written once in a while.
+            assert len({fields["repeat"] for _, fields in lines}) == 1
+
+    run(converse())
+
+
 # Requests of ours
 
 
