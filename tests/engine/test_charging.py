@@ -194,6 +194,73 @@ def test_every_unit_is_charged_once_whatever_is_late_lost_repeated_or_restarted(
     walk(bench, data, STEPS, False)
 
 
+class Office(Bench):
+    """The same, while billing changes plans, groups and services under the live sessions, and cycles turn."""
+
+    def __init__(self, octets: int, *actions: Any) -> None:
+        super().__init__(octets, *actions)
+        self.it.put("plan", "own", **quota(octets // 2, *actions, roll_over_octets_max=MB))
+        self.it.put("plan", "group", **quota(octets // 2, *actions, shared="group"))
+        self.it.put("plan", "flat", kind="mobile", rate={"down_bps": 1_000, "up_bps": 1_000})
+
+    def change(self, what: str, data: st.DataObject) -> None:
+        it = self.it
+        services = it.store.services
+        if what == "turn":
+            it.settle(data.draw(st.sampled_from([10.0, 3 * 86_400.0, 32 * 86_400.0])))
+        elif what == "group":
+            it.put("subscriber", "erin", groups=[f"g{data.draw(st.integers(0, 1))}"])
+        elif what == "plan":
+            name = data.draw(st.sampled_from(sorted(services)))
+            plan_id = data.draw(st.sampled_from(["own", "group", "flat", "shared"]))
+            it.put("service", name, subscriber_id="erin", plan_id=plan_id, state=services[name].body.state)
+        elif "finn" in services:
+            it.delete("service", "finn")
+        else:
+            it.subscribe("finn", IMSIS["three"], plan_id="shared", subscriber_id="erin")
+        it.settle()
+
+    def check_all(self) -> None:
+        """Every balance knows what is held of it, and nothing that was used is lost or counted twice."""
+        members = self.it.store.services.values()
+        for account in [member.account for member in members if member.account is not None]:
+            assert account.reserved_octets == sum([reserved_of(member) for member in account.members])
+        sessions = self.it.store.sessions.values()
+        assert sum([session.input_octets + session.output_octets for session in sessions]) == self.charged
+
+    def balances(self) -> dict[str, tuple[int, ...]]:
+        return {
+            member.body.id: (
+                member.input_octets,
+                member.output_octets,
+                *(() if (held := member.account) is None else (held.charged_octets, held.reserved_octets)),
+            )
+            for member in self.it.store.services.values()
+        }
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_is_held_and_used_stays_known_whatever_billing_changes_meanwhile(data: st.DataObject) -> None:
+    office = Office(40 * MB, *data.draw(st.sampled_from([("block",), (THROTTLE,), ()])))
+    for _ in range(data.draw(st.integers(1, 25))):
+        step = data.draw(st.sampled_from(("plan", "plan", "group", "turn", "service", *STEPS)))
+        client = data.draw(st.sampled_from(office.clients))
+        if step in ("plan", "group", "turn", "service"):
+            office.change(step, data)
+        elif step in ("update", "end", "lose", "crash"):
+            getattr(office, step)(client, data.draw(shares))
+        elif step in ("suspend", "resume"):
+            office.it.state("suspended" if step == "suspend" else "active")
+            office.it.settle()
+        elif step not in ("again", "top_up"):
+            getattr(office, step)()
+        office.check_all()
+    before = office.balances()
+    office.restart()
+    assert office.balances() == before
+
+
 def reported(bench: Bench) -> Iterator[int]:
     """Use up all that is granted, in turn, until everybody is refused."""
     refused = 0
