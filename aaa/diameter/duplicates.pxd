@@ -32,3 +32,4 @@ cdef class Duplicates:
 
 cdef tuple _NEW
 cdef tuple _IN_WORK
+cdef tuple _TOO_OFTEN

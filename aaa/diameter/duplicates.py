@@ -14,7 +14,7 @@ from native import diameter
 
 REPEATS_MAX: Final = 4
 """Ways by which one request may wait; Bound: a peer has two or three relays to go by."""
-_NEW, _IN_WORK = (True, None), (False, None)
+_NEW, _IN_WORK, _TOO_OFTEN = (True, None), (False, None), (False, b"")
 
 
 class _Entry:
@@ -52,7 +52,7 @@ class Duplicates:
 
     def is_new(self, request: Request, now: float) -> tuple[bool, bytes | None]:
         """(True, None): work on it, and tell answered(). (False, octets): send these. (False, None): it is in work;
-        answered() gives its answer as well."""
+        answered() gives its answer as well. (False, b""): it waits too often already; nothing will answer this one."""
         self._forget(now)
         key = request.message.sameness()
         entry = self._entries.get(key)
@@ -66,8 +66,9 @@ class Duplicates:
             return False, diameter.readdressed(entry.answer, request.message.hop_by_hop)
         if entry.repeats is None:
             entry.repeats = []
-        if len(entry.repeats) < REPEATS_MAX:
-            entry.repeats.append(request)
+        if len(entry.repeats) >= REPEATS_MAX:
+            return _TOO_OFTEN
+        entry.repeats.append(request)
         return _IN_WORK
 
     def answered(self, request: Request, octets: bytes) -> list[tuple[Request, bytes]]:

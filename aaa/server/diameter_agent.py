@@ -323,6 +323,8 @@ class DiameterAgent:
             return None
         if octets is None:
             return HANDLED
+        if not octets:
+            return self._answer(seen, request, Refusal(ResultCode.TOO_BUSY))
         seen.traffic.note_answers((request,), (octets,), 0)
         return octets
 

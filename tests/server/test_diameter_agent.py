@@ -221,6 +221,25 @@ def test_a_request_that_comes_again_while_the_first_waits_for_the_disk_gets_the_
     run(converse())
 
 
+def test_what_comes_too_often_while_the_first_is_in_work_is_refused_and_not_forgotten(tmp_path):
+    async def converse() -> None:
+        async with site(tmp_path, ONE) as one:
+            echo = Echo(GX, one.journal)
+            one.diameter.applications[S6A] = SimpleNamespace(
+                receive=lambda requests, at: (echo.receive(requests, at), [aia(r.message) for r in requests])[1]
+            )
+            one.writer.at_once = False
+            client = await one.opened()
+            client.send(*(air(hop_by_hop=number) for number in range(8)))
+            refused = [await client.read() for _ in range(3)]
+            assert [(answer.hop_by_hop, result_of(answer)) for answer in refused] == [(5, 3004), (6, 3004), (7, 3004)]
+            one.writer.acknowledge()
+            assert [result_of(await client.read()) for _ in range(5)] == [2001] * 5
+            assert not one.node.peers["client"].connection.waiting
+
+    run(converse())
+
+
 def test_a_ccr_of_a_session_is_left_to_its_session(tmp_path):
     async def converse() -> None:
         async with site(tmp_path, ONE) as one:
