@@ -368,8 +368,13 @@ class Diameter:
         for number, group in groups.items():
             answers = self._answers(node, number, group, at)
             self.journal.when_durable(partial(self._send_answers, node, group, answers, received_ns))
-        self.follow(at)
-        self.journal.flush()
+        if self.journal.before_flush is None:
+            # What other connections bring in this turn goes into the same group.
+            self.journal.before_flush = self._follow
+            self.loop.call_soon(self.journal.flush)
+
+    def _follow(self) -> None:
+        self.follow(time.time())
 
     def _answers(self, node: Node, number: int, requests: list[Request], at: float) -> list[bytes]:
         application = self.applications.get(number)
@@ -485,6 +490,7 @@ class Diameter:
                     applications=sorted(capabilities.applications),
                     relay=capabilities.relay or None,
                 )
+                self._learn_state(peer, False)
                 if self.on_opened is not None:
                     self.on_opened(peer)
             case Closed(peer=peer, reason=reason, detail=detail):
@@ -502,9 +508,25 @@ class Diameter:
             case Usable(peer=peer, usable=usable):
                 self.agent.usable(peer, usable)
             case Restarted(peer=peer):
-                self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
-                if self.on_restarted is not None:
-                    self.on_restarted(peer)
+                self._learn_state(peer, True)
+
+    def _learn_state(self, peer: Peer, restarted: bool) -> None:
+        """Whether a client has lost its sessions since it was last here (RFC 6733 §8.16).
+
+        A peer that a template lets in does not know what it told before, and none does after a restart of ours.
+        """
+        host, number = peer.remote.origin_host.lower(), peer.origin_state_id
+        known = self.store.state_ids.get(host)
+        if not number or number == known:
+            return
+        self.store.state_ids[host] = number
+        nas = self.store.nases.get(host)
+        if nas is not None:
+            self.store.touch_nas(nas)
+        if restarted or (known is not None and number > known):
+            self.log.warning("diameter.peer_restarted", peer.remote.origin_host)
+            if self.on_restarted is not None:
+                self.on_restarted(peer)
 
     def _closed(self, node: Node, peer: Peer, reason: Reason, detail: str) -> None:
         dial = self._dials.pop(peer, None)
@@ -518,6 +540,9 @@ class Diameter:
         node.forget_learned(peer)
         self._opened.discard(peer)
         name = peer.remote.origin_host
+        if name.lower() not in self.store.nases:
+            # Nothing of it could be lost.
+            self.store.state_ids.pop(name.lower(), None)
         if was_open:
             self.log.info("diameter.peer_closed", name, reason=reason.value, detail=detail or None)
         else:

@@ -288,6 +288,8 @@ def load_sessions(store: Store, db: sqlite3.Connection) -> None:
         nas.restarted_at = facts.get("restarted_at", 0.0)
         nas.sends_gigawords = facts.get("sends_gigawords", False)
         nas.diameter, nas.realm = "realm" in facts, facts.get("realm", "")
+        if facts.get("origin_state_id"):
+            store.state_ids[nas.name.lower()] = facts["origin_state_id"]
         nas.down_at = facts.get("down_at", 0.0)
         nas.down = nas.down_at > 0.0
     columns = (

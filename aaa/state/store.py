@@ -86,6 +86,8 @@ class Store:
         self.moved_statics: list[tuple[str, bytes, ServiceRecord | None]] = []
         """What changed of them since the engine last looked; None: it is nobody's any more."""
         self.nases: dict[str, NasRecord] = {}
+        self.state_ids: dict[str, int] = {}
+        """Origin-State-Id that a Diameter client told last, by its Origin-Host in lower case."""
         self.sessions: dict[int, SessionRecord] = {}
         """Live ones, reservations, and those that ended lately."""
         self.live_counts = [0] * len(PROTOCOLS)
@@ -444,6 +446,7 @@ class Store:
         }
         if nas.diameter:
             body["realm"] = nas.realm
+            body["origin_state_id"] = self.state_ids.get(nas.name.lower(), 0)
             if nas.down:
                 # Of others their silence tells it again.
                 body["down_at"] = nas.down_at

@@ -7,7 +7,8 @@ import pytest
 
 from tests.e2e.mobile import Network, User
 from tests.e2e.peers import PATIENCE_S, ROOT, TOKEN
-from tests.lab.clients import GxSession
+from tests.lab.clients import GxSession, GySession
+from tests.lab.otp import Otp
 
 STAY = ["--stay", "600"]
 """Longer than the test: what ends sooner was told to."""
@@ -59,6 +60,28 @@ def test_a_client_that_was_away_when_the_server_died_is_told_to_be_back(network)
     made.server.start()
     smf.connect_again()
     made.server.wait_until(lambda: told() == ["nas.down", "nas.up"])
+
+
+@pytest.mark.parametrize("server_dies", [False, True], ids=["client", "both"])
+def test_a_client_that_begins_anew_has_lost_its_sessions(network, server_dies):
+    """Also where a template let it in, and where the server was restarted meanwhile."""
+    made = network()
+    user = made.user(quota=50_000_000)
+    smf, again = Otp(), Otp()
+    try:
+        first = smf.peer("smf.localdomain", "gx", "gy", **{"Origin-State-Id": 5}).connect(made.port)
+        GxSession(first, user.imsi).initial()
+        GySession(first, user.imsi).initial()
+        first.close()
+        if server_dies:
+            made.server.kill()
+            made.server.start()
+        assert len(made.server.sessions(user.service)) == 2
+        again.peer("smf.localdomain", "gx", "gy", **{"Origin-State-Id": 6}).connect(made.port)
+        made.ended(user)
+    finally:
+        smf.stop()
+        again.stop()
 
 
 RULES = """

@@ -144,7 +144,7 @@ class Site:
                 schema.migrate(db)
         self.events: list[tuple[str, str, dict[str, object]]] = []
         """What was told: type, subject, data."""
-        store = SimpleNamespace(journal=self.journal, nases={}, emit=self.note_event)
+        store = SimpleNamespace(journal=self.journal, nases={}, state_ids={}, emit=self.note_event)
         self.diameter = Diameter(config, setup, store, self.log)
         self.ports: dict[str, int] = {}
         self.clients: list[Client] = []
