@@ -29,7 +29,7 @@ cdef class Charging:
     @cython.locals(since=double, time_s=cython.longlong, used_input=cython.longlong, used_output=cython.longlong,
                    free_input=cython.longlong, free_output=cython.longlong, nas=NasRecord)
     cpdef count(self, SessionRecord session, list units, double at)
-    cpdef bint is_free(self, SessionRecord session, object facts, object group) except -1
+    cpdef bint is_free(self, SessionRecord session, object facts, object group, double at) except -1
     @cython.locals(account=Account, left=cython.longlong)
     cpdef bint has_credit(self, SessionRecord session, long long octets, double at) except -1
     @cython.locals(service=ServiceRecord, plan=PlanRecord, account=Account, until=double, validity_s=long,

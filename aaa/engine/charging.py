@@ -223,7 +223,7 @@ class Charging:
             if unit.time_s > time_s:
                 time_s = unit.time_s
             if unit.input_octets or unit.output_octets:
-                if self.is_free(session, facts, unit.group):
+                if self.is_free(session, facts, unit.group, at):
                     free_input += unit.input_octets
                     free_output += unit.output_octets
                 else:
@@ -241,12 +241,15 @@ class Charging:
         session.nas.last_accounting_at = at
         add_octets(self.store, session, used_input, used_output, since, at)
 
-    def is_free(self, session: SessionRecord, facts: GyFacts, group: int) -> bool:
+    def is_free(self, session: SessionRecord, facts: GyFacts, group: int, at: float) -> bool:
         """Whether a rating group's use is not charged: as it was granted, else as it is decided."""
         grant = facts.grants.get(group)
         if grant is not None:
             return grant.free
         decision = session.decision
+        if decision is None and session.service is not None:
+            # Adopted: nobody knows what it was granted under.
+            decision = self.decisions.of_session(session, at)
         return decision is not None and group in free_groups(decision, facts.apn)
 
     def debit(self, session: SessionRecord, number: int, unit: Units, at: float) -> int:
@@ -367,7 +370,8 @@ class Charging:
                 former = facts.grants.get(unit.group)
                 is_waiting = not unit.asked and former is not None and waits(former)
                 told = result if unit.asked else SUCCESS
-                facts.grants[unit.group] = Grant(0, at, is_waiting, told, 0, unit.service)
+                is_free = former is not None and former.free
+                facts.grants[unit.group] = Grant(0, at, is_waiting, told, 0, unit.service, free=is_free)
         facts.answered = answered
 
     def give_up(self, facts: GyFacts, account: Account | None, units: list[Units]) -> None:

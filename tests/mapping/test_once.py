@@ -199,3 +199,17 @@ def test_a_client_that_begins_ever_new_sessions_of_a_sim_has_a_bounded_number_of
     assert it.session("new4").state == ENDED
     assert it.account().reserved_octets == SESSIONS_OF_SIM_MAX * MB
     assert it.ask(UPDATE, 1, service(used=MB), key="new4", address="10.46.0.4").octets_granted() == MB
+
+
+# What is free
+
+
+def test_free_use_stays_free_in_a_session_that_is_adopted_and_after_a_refusal() -> None:
+    rules = [{"name": "all", "rating_group": 1}, {"name": "care", "rating_group": 9, "free": True}]
+    it = Desk(quota(1_000 * MB, "block") | {"qos": {"qci": 9, "arp": {"priority": 8}, "rules": rules}})
+    it.ask(UPDATE, 3, service(9, used=5 * MB), service(1, used=MB))
+    assert (it.session().output_octets, it.charged()) == (6 * MB, MB)
+    it.state("suspended")
+    it.ask(UPDATE, 4, service(9, used=MB))
+    it.ask(UPDATE, 5, service(9, used=MB))
+    assert (it.session().output_octets, it.charged()) == (8 * MB, MB)
