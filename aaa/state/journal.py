@@ -32,6 +32,8 @@ class Journal:
         """collect: called before a group closes, to append the rows of records that were marked dirty."""
         self.collect = collect
         self.transport: Transport | None = None
+        self.before_flush: Callable[[], None] | None = None
+        """Called once, before the open group is closed: what belongs into it is still owed."""
         self.group = 1
         """Number of the open group."""
         self.sent = 0
@@ -83,6 +85,9 @@ class Journal:
 
     def flush(self) -> None:
         """Close the open group and send it, unless enough are under way: then it goes on growing."""
+        if self.before_flush is not None:
+            owed, self.before_flush = self.before_flush, None
+            owed()
         if not (self._count or self._marked) or len(self._in_flight) >= JOURNAL_GROUPS_IN_FLIGHT_MAX:
             return
         if self._marked and self.collect is not None:

@@ -136,3 +136,18 @@ def test_key_written_and_deleted_within_a_group_ends_as_last_said():
     store.settle(Row.LEASE, Row.LEASE_DELETE, ("pool", b"b"), None)
     world.disk.settle()
     assert world.db.execute("SELECT address FROM lease").fetchall() == [(b"a",)]
+
+
+def test_what_is_owed_to_the_open_group_goes_with_it_and_is_asked_for_once():
+    made, asked = journal(), []
+
+    def owed():
+        asked.append(1)
+        made.append(Row.META, ("owed", ""))
+
+    made.before_flush = owed
+    made.flush()
+    made.flush()
+    assert asked == [1]
+    assert len(made.transport.groups) == 1
+    assert b"owed" in made.transport.groups[0]
