@@ -36,6 +36,7 @@ COMPILED = [
     "aaa/engine/charging.py",
     "aaa/engine/mobility.py",
     "aaa/mapping/settings.py",
+    "aaa/mapping/mobile.py",
     "aaa/mapping/access.py",
     "aaa/mapping/gx.py",
     "aaa/mapping/accounting.py",

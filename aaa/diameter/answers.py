@@ -1,4 +1,4 @@
-"""Answers that the machines give themselves (RFC 6733 §6.2, §7). Knows no connection."""
+"""Answers that the machines give themselves, and what others say (RFC 6733 §6.2, §7). Knows no connection."""
 
 from typing import Final
 
@@ -24,6 +24,15 @@ def local_identity(local: Local) -> tuple[bytes, bytes]:
         diameter.avp(codes.ORIGIN_HOST, local.origin_host.encode()),
         diameter.avp(codes.ORIGIN_REALM, local.origin_realm.encode()),
     )
+
+
+def result_of(answer: Message) -> int:
+    """Result-Code, or Experimental-Result-Code (RFC 6733 §7.6); 0 where an answer has neither."""
+    result = answer.get_unsigned32(codes.RESULT_CODE)
+    if result is None:
+        group = answer.get_group(codes.EXPERIMENTAL_RESULT)
+        result = None if group is None else group.get_unsigned32(codes.EXPERIMENTAL_RESULT_CODE)
+    return result or 0
 
 
 def refused(local: Local, request: Message, refusal: Refusal) -> bytes:

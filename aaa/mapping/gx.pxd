@@ -20,9 +20,6 @@ cdef int CC_REQUEST_TYPE
 cdef int FRAMED_IP_ADDRESS
 cdef int FRAMED_IPV6_PREFIX
 cdef int CALLED_STATION_ID
-cdef int SUPPORTED_FEATURES
-cdef int FEATURE_LIST_ID
-cdef int FEATURE_LIST
 cdef int NETWORK_REQUEST_SUPPORT
 cdef int BEARER_CONTROL_MODE
 cdef int RAT_TYPE
@@ -44,7 +41,6 @@ cdef int USED_SERVICE_UNIT
 cdef int CC_INPUT_OCTETS
 cdef int CC_OUTPUT_OCTETS
 cdef int CC_TOTAL_OCTETS
-cdef int TERMINATION_CAUSE
 cdef int PROXY_INFO
 cdef int FEATURES
 cdef int REL9
@@ -78,7 +74,6 @@ cdef class Gx:
     cdef public object policy
     cdef public tuple located
     cdef public dict trigger_avps
-    cdef public dict feature_avps
 
     @cython.locals(request=Request, answers=list)
     cpdef list receive(self, requests, double at)
@@ -110,6 +105,5 @@ cdef class Gx:
     cpdef long long revalidate_at(self, SessionRecord session, double at) except -1
     cpdef tuple wanted_triggers(self, facts)
     cpdef bytes triggers(self, tuple triggers)
-    cpdef bytes features(self, features)
 
 cpdef bint can_monitor(Options options, long long features) except -1

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from aaa.diameter import codes
-from aaa.diameter.answers import refused
+from aaa.diameter.answers import refused, result_of
 from aaa.diameter.capabilities import Refusal
 from aaa.diameter.codes import ResultCode, is_protocol_error
 from aaa.diameter.peer import Peer
@@ -36,7 +36,17 @@ from aaa.limits import GX_CACHED_OCTETS_MAX, GX_CLIENTS_COUNT_MAX, GX_PLACES_COU
 from aaa.mapping import gx_rules
 from aaa.mapping.application import Outgoing
 from aaa.mapping.gx_rules import Delta, Profile, profile_of
-from aaa.mapping.mobile import apn_of, imei_of, location_of, msisdn_of, plmn_of, plmn_text
+from aaa.mapping.mobile import (
+    acct_cause_of,
+    apn_of,
+    features_of,
+    imei_of,
+    location_of,
+    msisdn_of,
+    plmn_of,
+    plmn_text,
+    supported_features,
+)
 from aaa.mapping.peer_families import FAMILIES, PeerFamily
 from aaa.mapping.settings import Settings
 from aaa.model.enforcement import Difference, Reply
@@ -59,7 +69,6 @@ IMSI_DIGITS_MAX = 15
 SESSION_ID, ORIGIN_HOST, ORIGIN_REALM = 263, 264, 296
 CC_REQUEST_NUMBER, CC_REQUEST_TYPE = 415, 416
 FRAMED_IP_ADDRESS, FRAMED_IPV6_PREFIX, CALLED_STATION_ID = 8, 97, 30
-SUPPORTED_FEATURES, FEATURE_LIST_ID, FEATURE_LIST = 628, 629, 630
 NETWORK_REQUEST_SUPPORT, BEARER_CONTROL_MODE = 1024, 1023
 RAT_TYPE, SGSN_MCC_MNC, USER_LOCATION_INFO, PDN_CONNECTION_ID = 1032, 18, 22, 1065
 EVENT_TRIGGER, CHARGING_RULE_REPORT, PCC_RULE_STATUS, RULE_FAILURE_CODE = 1006, 1018, 1019, 1031
@@ -67,10 +76,9 @@ CHARGING_RULE_NAME, CHARGING_RULE_BASE_NAME = 1005, 1004
 QOS_INFORMATION, DEFAULT_EPS_BEARER_QOS = 1016, 1049
 USAGE_MONITORING_INFORMATION, MONITORING_KEY, USAGE_MONITORING_LEVEL = 1067, 1066, 1068
 USED_SERVICE_UNIT, CC_INPUT_OCTETS, CC_OUTPUT_OCTETS, CC_TOTAL_OCTETS = 446, 412, 414, 421
-TERMINATION_CAUSE, PROXY_INFO = 295, 284
+PROXY_INFO = 284
 RE_AUTH_REQUEST_TYPE: Final = 285
 SESSION_RELEASE_CAUSE: Final = 1045
-EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE = 297, 298
 QUOTA_KEY = gx_rules.QUOTA_KEY
 SESSION_LEVEL = gx_rules.SESSION_LEVEL
 
@@ -78,8 +86,8 @@ FEATURES = 0b1011
 """Of list 1 (§5.4.1): Rel8, Rel9, Rel10."""
 REL9 = 0b0010
 """Usage monitoring begins with it."""
-PLMN_CHANGE, QOS_CHANGE, USER_LOCATION_CHANGE, NO_EVENT_TRIGGERS, REVALIDATION_TIMEOUT = 4, 1, 13, 14, 17
-DEFAULT_EPS_BEARER_QOS_CHANGE, AMBR_FAILURE, USAGE_REPORT, DEFAULT_QOS_FAILURE = 20, 29, 33, 34
+PLMN_CHANGE, USER_LOCATION_CHANGE, NO_EVENT_TRIGGERS, REVALIDATION_TIMEOUT = 4, 13, 14, 17
+AMBR_FAILURE, USAGE_REPORT, DEFAULT_QOS_FAILURE = 29, 33, 34
 """Event-Triggers (§5.3.7)."""
 TRIGGERS_OF: Final = {"plmn": PLMN_CHANGE, "location": USER_LOCATION_CHANGE}
 """By the session facts that a policy reads."""
@@ -94,9 +102,6 @@ PCC_BEARER_EVENT, PCC_RULE_EVENT = 4141, 5142
 AUTHORIZE_ONLY: Final = 0
 UNSPECIFIED_REASON, UE_SUBSCRIPTION_REASON = 0, 1
 """Session-Release-Cause."""
-ACCT_CAUSES: Final = {1: 1, 4: 6, 5: 2, 8: 5}
-"""Termination-Cause (RFC 6733 §8.15) -> Acct-Terminate-Cause; others: user request."""
-USER_REQUEST = 1
 SESSION_GONE, NEVER_TAKEN = 503, 404
 """Error-Causes of the reconciler's own words."""
 UNREACHABLE: Final = frozenset({3002, 3003, 3004})
@@ -186,7 +191,6 @@ class Gx:
         self.located: tuple[int, ...] = ()
         """Event-Triggers that the policy wants."""
         self.trigger_avps: dict[tuple[int, ...], bytes] = {}
-        self.feature_avps: dict[int, bytes] = {}
 
     # Requests
 
@@ -314,7 +318,7 @@ class Gx:
         )
         asked.operator = client.operator
         if kind == END:
-            asked.cause = ACCT_CAUSES.get(message.get_integer32(TERMINATION_CAUSE) or 0, USER_REQUEST)
+            asked.cause = acct_cause_of(message)
         else:
             self.read_place(message, client, asked)
             if kind == UPDATE:
@@ -360,9 +364,7 @@ class Gx:
         pdn = message.get(PDN_CONNECTION_ID, V)
         if pdn is not None:
             asked.pdn = pdn[:16].hex()
-        for group in message.get_groups(SUPPORTED_FEATURES, V):
-            if group.get_unsigned32(FEATURE_LIST_ID, V) == 1:
-                asked.features = (group.get_unsigned32(FEATURE_LIST, V) or 0) & FEATURES
+        asked.features = (features_of(message) or 0) & FEATURES
         asked.monitors = can_monitor(client.options, asked.features)
 
     def learn_apn(self, octets: bytes) -> str:
@@ -408,7 +410,7 @@ class Gx:
         decision = outcome.decision
         features = facts.features
         if features:
-            parts.append(self.features(features))
+            parts.append(supported_features(features))
         support = message.get_integer32(NETWORK_REQUEST_SUPPORT, V)
         if support is not None:
             mode = MODES.get(support)
@@ -536,22 +538,6 @@ class Gx:
             )
         return avps
 
-    def features(self, features: int) -> bytes:
-        """Supported-Features (TS 29.229 §6.3.29)."""
-        avp = self.feature_avps.get(features)
-        if avp is None:
-            avp = self.feature_avps[features] = diameter.grouped_avp(
-                SUPPORTED_FEATURES,
-                [
-                    diameter.unsigned32_avp(codes.VENDOR_ID, V),
-                    diameter.unsigned32_avp(FEATURE_LIST_ID, 1, V, False),
-                    diameter.unsigned32_avp(FEATURE_LIST, features, V, False),
-                ],
-                V,
-                False,
-            )
-        return avp
-
     # Requests of ours
 
     def options_for(self, session: SessionRecord) -> Options:
@@ -658,10 +644,7 @@ class Gx:
     def read_reply(self, session: SessionRecord, outgoing: Outgoing, answer: Message, at: float) -> Reply:
         """See aaa.mapping.application."""
         assert isinstance(outgoing, GxOutgoing)
-        result = answer.get_unsigned32(codes.RESULT_CODE)
-        if result is None:
-            group = answer.get_group(EXPERIMENTAL_RESULT)
-            result = (group.get_unsigned32(EXPERIMENTAL_RESULT_CODE) if group is not None else None) or 0
+        result = result_of(answer)
         detail = f"{result} {answer.get_text(codes.ERROR_MESSAGE) or ''}".strip()
         marks = outgoing.marks
         failed = {} if marks is None else read_reports(answer)[0] or {}

@@ -36,7 +36,17 @@ from aaa.engine.charging import (
 from aaa.engine.decisions import Decisions
 from aaa.limits import DIAMETER_CLIENTS_CACHED_MAX, GY_RENDERED_MAX
 from aaa.mapping.application import Outgoing
-from aaa.mapping.mobile import VENDOR_3GPP, called_apn, imei_of, imsi_of, location_of, msisdn_of, origin_of, plmn_of
+from aaa.mapping.mobile import (
+    VENDOR_3GPP,
+    acct_cause_of,
+    called_apn,
+    imei_of,
+    imsi_of,
+    location_of,
+    msisdn_of,
+    origin_of,
+    plmn_of,
+)
 from aaa.mapping.settings import Settings, Side
 from aaa.model.charging import Units
 from aaa.model.enforcement import Difference, Reply
@@ -58,7 +68,7 @@ FINAL_UNIT_INDICATION, FINAL_UNIT_ACTION, FILTER_ID, RESTRICTION_FILTER_RULE = 4
 GRANTED_SERVICE_UNIT, REQUESTED_SERVICE_UNIT, USED_SERVICE_UNIT = 431, 437, 446
 RATING_GROUP, SERVICE_IDENTIFIER, SERVICE_CONTEXT_ID = 432, 439, 461
 REDIRECT_SERVER, REDIRECT_ADDRESS_TYPE, REDIRECT_SERVER_ADDRESS = 434, 433, 435
-REQUESTED_ACTION, VALIDITY_TIME, TERMINATION_CAUSE, RE_AUTH_REQUEST_TYPE = 436, 448, 295, 285
+REQUESTED_ACTION, VALIDITY_TIME, RE_AUTH_REQUEST_TYPE = 436, 448, 285
 MULTIPLE_SERVICES_INDICATOR, MULTIPLE_SERVICES_CREDIT_CONTROL = 455, 456
 VOLUME_QUOTA_THRESHOLD, QUOTA_HOLDING_TIME, TRIGGER, TRIGGER_TYPE = 869, 871, 1264, 870
 SERVICE_INFORMATION, PS_INFORMATION, PDP_ADDRESS, RAT_TYPE_3GPP = 873, 874, 1227, 21
@@ -82,8 +92,6 @@ RATS: Final = {1: 1000, 2: 1001, 3: 0, 4: 1002, 5: 1003, 6: 1004, 8: 1005, 51: 1
 """3GPP-RAT-Type (TS 29.061 §16.4.7.2, TS 29.274 §8.17) as RAT-Type (TS 29.212 §5.3.31)."""
 TRIGGERS: Final = {"plmn": (30, 31), "location": (34, 35, 36)}
 """Trigger-Types that a client reports at once, where rules read these facts: MCC, MNC; cell, tracking area, ECGI."""
-CAUSES: Final = {1: 1, 2: 15, 3: 9, 4: 6, 5: 2, 6: 5, 7: 2, 8: 5}
-"""Termination-Cause (RFC 6733 §8.15) as Acct-Terminate-Cause (RFC 2866 §5.10)."""
 REASONS: Final = {
     CREDIT_LIMIT_REACHED: "nothing is left of the data volume",
     NOT_APPLICABLE: "the plan has no balance",
@@ -158,9 +166,7 @@ class Gy:
             return self.compose(message, side, codes.ResultCode.INVALID_AVP_VALUE, failed)
         family = self.settings.family(nas.name, nas.realm, side.host)
         units = units_of(message, kind)
-        cause = 0
-        if kind == TERMINATION:
-            cause = CAUSES.get(message.get_unsigned32(TERMINATION_CAUSE) or 1, 1)
+        cause = acct_cause_of(message) if kind == TERMINATION else 0
         session = self.charging.find(nas, key)
         if session is not None and side.operator is not None and is_foreign(session, side.operator):
             return self.compose(message, side, UNKNOWN_SESSION, b"")

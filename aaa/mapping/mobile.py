@@ -1,7 +1,7 @@
 """What several Diameter applications say in the same AVPs: who it is, through which APN, and where.
 
 AVPs of TS 29.061, TS 29.212, TS 29.272 and RFC 8506; texts as aaa.model.mobile has them. Never raises for what a peer
-sent: what cannot be read is not told.
+sent: what cannot be read is not told. Compiled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from aaa.diameter import codes
 from aaa.diameter.routing import imsi_of
+from native import diameter
 from native.diameter import Avps, Message
 
 __all__ = ["apn_of", "called_apn", "imei_of", "imsi_of", "location_of", "msisdn_of", "plmn_of", "plmn_text", "tbcd"]
@@ -23,6 +24,11 @@ USER_LOCATION_INFO, SGSN_MCC_MNC, IMEISV = 22, 18, 20
 USER_EQUIPMENT_INFO, USER_EQUIPMENT_INFO_TYPE, USER_EQUIPMENT_INFO_VALUE = 458, 459, 460
 TAI, ECGI, TAI_ECGI = 128, 129, 130
 """Geographic Location Types (TS 29.061 §16.4.7.2)."""
+TERMINATION_CAUSE: Final = 295
+USER_REQUEST: Final = 1
+CAUSES: Final = {1: 1, 2: 15, 3: 9, 4: 6, 5: 2, 6: 5, 7: 2, 8: 5}
+"""Termination-Cause (RFC 6733 §8.15) as Acct-Terminate-Cause (RFC 2866 §5.10)."""
+SUPPORTED_FEATURES, FEATURE_LIST_ID, FEATURE_LIST = 628, 629, 630
 GPRS_SUFFIX: Final = ".gprs"
 SWAPPED: Final = bytes(octet >> 4 | octet << 4 & 0xF0 for octet in range(256))
 """Each octet with its halves changed over."""
@@ -120,3 +126,30 @@ def origin_of(message: Message) -> tuple[str, str]:
     host = message.get(codes.ORIGIN_HOST) or b""
     realm = message.get(codes.ORIGIN_REALM) or b""
     return host.decode("ascii", "replace").lower(), realm.decode("ascii", "replace").lower()
+
+
+def acct_cause_of(message: Message) -> int:
+    """Acct-Terminate-Cause of what ends a session; what is not told, or not known, is the user's request."""
+    return CAUSES.get(message.get_unsigned32(TERMINATION_CAUSE) or 0, USER_REQUEST)
+
+
+def features_of(message: Message) -> int | None:
+    """Feature-List 1 of 3GPP that a request offers (TS 29.229 §6.3.29); None: it offers none."""
+    if not message.has(SUPPORTED_FEATURES, VENDOR_3GPP):
+        return None
+    for group in message.get_groups(SUPPORTED_FEATURES, VENDOR_3GPP):
+        is_ours = group.get_unsigned32(codes.VENDOR_ID) == VENDOR_3GPP
+        if is_ours and group.get_unsigned32(FEATURE_LIST_ID, VENDOR_3GPP) == 1:
+            return group.get_unsigned32(FEATURE_LIST, VENDOR_3GPP) or 0
+    return None
+
+
+@lru_cache(maxsize=64)
+def supported_features(features: int) -> bytes:
+    """Supported-Features; never with the M bit in an answer (TS 29.229 §7.2.1)."""
+    members = [
+        diameter.unsigned32_avp(codes.VENDOR_ID, VENDOR_3GPP),
+        diameter.unsigned32_avp(FEATURE_LIST_ID, 1, VENDOR_3GPP, False),
+        diameter.unsigned32_avp(FEATURE_LIST, features, VENDOR_3GPP, False),
+    ]
+    return diameter.grouped_avp(SUPPORTED_FEATURES, members, VENDOR_3GPP, False)

@@ -43,7 +43,6 @@ cdef bytes cut(Profile profile, int apns_max)
 @cython.locals(before=Profile, after=Profile)
 cdef tuple parts_of(ServiceRecord service, DecisionRecord confirmed, DecisionRecord desired)
 cdef int count_of(Avps wanted) except -1
-cdef features_of(Message message)
 cdef str imei_of(Message message)
 cdef str gateway_of(Message message)
 cdef str lower(bytes value)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from zlib import crc32
 
+from aaa.diameter.answers import result_of
 from aaa.diameter.request import Request
 from aaa.engine.decisions import Decisions
 from aaa.engine.mobility import (
@@ -33,7 +34,7 @@ from aaa.engine.mobility import (
 )
 from aaa.limits import VECTORS_COUNT_MAX
 from aaa.mapping.application import Outgoing
-from aaa.mapping.mobile import apn_of, plmn_text, tbcd_octets
+from aaa.mapping.mobile import apn_of, features_of, plmn_text, supported_features, tbcd_octets
 from aaa.mapping.peer_families import PeerFamily
 from aaa.mapping.settings import Settings, Side
 from aaa.model.enforcement import Difference, Reply
@@ -57,7 +58,7 @@ USER_NAME, SESSION_ID, ORIGIN_HOST, ORIGIN_REALM, PROXY_INFO = 1, 263, 264, 296,
 RESULT_CODE, EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE, ERROR_MESSAGE, FAILED_AVP = 268, 297, 298, 281, 279
 VENDOR_ID, AUTH_APPLICATION_ID, VENDOR_SPECIFIC_APPLICATION_ID, AUTH_SESSION_STATE = 266, 258, 260, 277
 SERVICE_SELECTION, MIP6_AGENT_INFO, HOME_AGENT_ADDRESS, HOME_AGENT_HOST, DESTINATION_HOST = 493, 486, 334, 348, 293
-SUPPORTED_FEATURES, FEATURE_LIST_ID, FEATURE_LIST, MSISDN = 628, 629, 630, 701
+MSISDN = 701
 BANDWIDTH_DL, BANDWIDTH_UL, EXTENDED_BANDWIDTH_DL, EXTENDED_BANDWIDTH_UL = 515, 516, 554, 555
 QCI, RAT_TYPE, ARP, PRIORITY_LEVEL, PREEMPTION_CAPABILITY, PREEMPTION_VULNERABILITY = 1028, 1032, 1034, 1046, 1047, 1048
 SERVED_ADDRESS = 848
@@ -324,7 +325,7 @@ class S6a:
         if not (flags & SKIP_SUBSCRIBER_DATA and self.mobility.is_current(nas, imsi, decision)):
             avps.append(self.subscription(service, decision, msisdn, family.apns_max))
         if offered is not None:
-            avps.append(features_avp(facts.features))
+            avps.append(supported_features(facts.features))
         self.mobility.register(nas, service, facts, decision, at)
         return avps
 
@@ -443,11 +444,8 @@ class S6a:
 
     def read_reply(self, session: SessionRecord, outgoing: Outgoing, answer: Message, at: float) -> Reply:
         """See aaa.mapping.application."""
-        code = answer.get_unsigned32(RESULT_CODE)
-        is_experimental = code is None
-        if code is None:
-            group = answer.get_group(EXPERIMENTAL_RESULT)
-            code = (0 if group is None else group.get_unsigned32(EXPERIMENTAL_RESULT_CODE)) or 0
+        code = result_of(answer)
+        is_experimental = not answer.has(RESULT_CODE)
         if code // 1000 == 2:
             return Reply("ack", over=outgoing.command == CANCEL_LOCATION)
         detail = f"Experimental-Result {code}" if is_experimental else f"Result-Code {code}"
@@ -611,26 +609,6 @@ def count_of(wanted: Avps) -> int:
     """How many vectors are made."""
     count = wanted.get_unsigned32(REQUESTED_VECTORS, VENDOR)
     return 1 if count is None else max(1, min(count, VECTORS_COUNT_MAX))
-
-
-def features_of(message: Message) -> int | None:
-    """Feature-List 1 of 3GPP that a request offers; None: it offers none."""
-    if not message.has(SUPPORTED_FEATURES, VENDOR):
-        return None
-    for group in message.get_groups(SUPPORTED_FEATURES, VENDOR):
-        if group.get_unsigned32(VENDOR_ID) == VENDOR and group.get_unsigned32(FEATURE_LIST_ID, VENDOR) == 1:
-            return group.get_unsigned32(FEATURE_LIST, VENDOR) or 0
-    return None
-
-
-def features_avp(features: int) -> bytes:
-    """Supported-Features; never with the M bit in an answer (TS 29.229 §7.2.1)."""
-    members = [
-        diameter.unsigned32_avp(VENDOR_ID, VENDOR),
-        u32(FEATURE_LIST_ID, 1, False),
-        u32(FEATURE_LIST, features, False),
-    ]
-    return diameter.grouped_avp(SUPPORTED_FEATURES, members, VENDOR, False)
 
 
 def imei_of(message: Message) -> str:

@@ -15,12 +15,13 @@ from typing import Final
 
 from aaa.clock import Clock, SystemClock
 from aaa.diameter import codes
+from aaa.diameter.answers import result_of
 from aaa.diameter.codes import ResultCode
 from aaa.diameter.events import Request
 from aaa.engine.counters import COUNTERS, OVER, Counters, Report
 from aaa.engine.decisions import Decisions
 from aaa.mapping.application import Outgoing
-from aaa.mapping.mobile import VENDOR_3GPP, imsi_of, msisdn_of, origin_of
+from aaa.mapping.mobile import VENDOR_3GPP, features_of, imsi_of, msisdn_of, origin_of, supported_features
 from aaa.mapping.settings import Settings
 from aaa.model.enforcement import Difference, Reply
 from aaa.model.mobile import SyFacts
@@ -37,8 +38,6 @@ SESSION_TERMINATION: Final = 275
 
 POLICY_COUNTER_IDENTIFIER, POLICY_COUNTER_STATUS, POLICY_COUNTER_STATUS_REPORT = 2901, 2902, 2903
 SL_REQUEST_TYPE, PENDING_INFORMATION, PENDING_CHANGE_TIME, SN_REQUEST_TYPE = 2904, 2905, 2906, 2907
-EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE = 297, 298
-SUPPORTED_FEATURES, FEATURE_LIST_ID, FEATURE_LIST = 628, 629, 630
 TERMINATION_CAUSE: Final = 295
 INITIAL_REQUEST: Final = 0
 ABORT: Final = 2
@@ -254,37 +253,9 @@ def shown(report: Report) -> tuple[tuple[str, str], ...]:
 def unknown_counters(names: Sequence[bytes]) -> list[bytes]:
     """Experimental-Result, and in Failed-AVP what is not known."""
     vendor = diameter.unsigned32_avp(codes.VENDOR_ID, VENDOR_3GPP)
-    code = diameter.unsigned32_avp(EXPERIMENTAL_RESULT_CODE, UNKNOWN_POLICY_COUNTERS)
+    code = diameter.unsigned32_avp(codes.EXPERIMENTAL_RESULT_CODE, UNKNOWN_POLICY_COUNTERS)
     failed = [diameter.avp(POLICY_COUNTER_IDENTIFIER, name, VENDOR_3GPP) for name in names]
     return [
-        diameter.grouped_avp(EXPERIMENTAL_RESULT, [vendor, code]),
+        diameter.grouped_avp(codes.EXPERIMENTAL_RESULT, [vendor, code]),
         diameter.grouped_avp(codes.FAILED_AVP, failed),
     ]
-
-
-def features_of(message: Message) -> int | None:
-    """Feature-List 1 of 3GPP that a request offers; None: it offers none."""
-    for group in message.get_groups(SUPPORTED_FEATURES, VENDOR_3GPP):
-        is_ours = group.get_unsigned32(codes.VENDOR_ID) == VENDOR_3GPP
-        if is_ours and group.get_unsigned32(FEATURE_LIST_ID, VENDOR_3GPP) == 1:
-            return group.get_unsigned32(FEATURE_LIST, VENDOR_3GPP) or 0
-    return None
-
-
-def supported_features(features: int) -> bytes:
-    """Never with the M bit in an answer (TS 29.229 §7.2.1)."""
-    members = [
-        diameter.unsigned32_avp(codes.VENDOR_ID, VENDOR_3GPP),
-        diameter.unsigned32_avp(FEATURE_LIST_ID, 1, VENDOR_3GPP, False),
-        diameter.unsigned32_avp(FEATURE_LIST, features, VENDOR_3GPP, False),
-    ]
-    return diameter.grouped_avp(SUPPORTED_FEATURES, members, VENDOR_3GPP, False)
-
-
-def result_of(answer: Message) -> int:
-    """Result-Code, or the code of Experimental-Result; 0: there is neither."""
-    result = answer.get_unsigned32(codes.RESULT_CODE)
-    if result is None:
-        group = answer.get_group(EXPERIMENTAL_RESULT)
-        result = None if group is None else group.get_unsigned32(EXPERIMENTAL_RESULT_CODE)
-    return result or 0

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from aaa.diameter import codes
+from aaa.diameter.answers import result_of
 from aaa.diameter.request import Request
 from aaa.limits import DIAMETER_COMMANDS_COUNT_MAX, DIAMETER_RESULTS_COUNT_MAX
 from native.diameter import Message
@@ -18,7 +18,6 @@ LATENCY_BUCKETS: Final = 26
 """Powers of two microseconds, as those of the RADIUS ports."""
 SUCCESS = bytes.fromhex("0000010c4000000c000007d1")
 """Result-Code 2001 as it stands in nearly every answer."""
-EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE = 297, 298
 NO_RESULT: Final = 0
 SUCCESS_CLASS: Final = 2
 CLASSES: Final = ("none", "1xxx", "2xxx", "3xxx", "4xxx", "5xxx", "unanswered")
@@ -28,15 +27,6 @@ Command = tuple[int, int]
 """Application-Id and command code."""
 OTHERS: Final = (-1, -1)
 """Commands beyond those that are counted apart: a relay sees any number."""
-
-
-def result_of(message: Message) -> int:
-    """Result-Code, or Experimental-Result-Code; NO_RESULT where an answer has neither."""
-    result = message.get_unsigned32(codes.RESULT_CODE)
-    if result is None:
-        group = message.get_group(EXPERIMENTAL_RESULT)
-        result = None if group is None else group.get_unsigned32(EXPERIMENTAL_RESULT_CODE)
-    return result or NO_RESULT
 
 
 class CommandCounters:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aaa.diameter import codes
+from aaa.diameter.answers import result_of
 from aaa.diameter.capabilities import identity
 from aaa.diameter.peer import Connection
 from aaa.diameter.routing import imsi_of
 from aaa.limits import TRACE_ANSWER_S, TRACE_WAITING_COUNT
 from aaa.model.records import SessionRecord
 from aaa.server import views
-from aaa.server.diameter_traffic import result_of
 from aaa.server.tracer import Seen
 from native.diameter import FLAG_REQUEST, Message
 
