@@ -19,6 +19,7 @@ from aaa.model.mobile import EVENT, GX, GY, RADIUS
 from aaa.model.records import ACTIVE, DOWN, UP, ServiceRecord, SessionRecord
 from aaa.state.ledger import give_back
 from aaa.state.store import WHOLE, Store
+from policy.windows import charged_share
 
 METERS: Final = {GY: 0, GX: 1, RADIUS: 2}
 """Who is charged first."""
@@ -140,6 +141,9 @@ def take_back(store: Store, session: SessionRecord, input_octets: int, output_oc
     store.touch_usage(service)
     counts = service.plan.counts
     octets = (0 if counts == UP else output_octets) + (0 if counts == DOWN else input_octets)
+    if service.plan.zero_rates:
+        since, until = session.started_at, session.updated_at
+        octets = charged_share(service.plan.body, store.policy.windows, store.zone, since, until, octets)
     if service.account is not None and octets:
         give_back(store, service.account, octets, session.heard_at)
 

@@ -166,6 +166,24 @@ def test_an_address_that_is_learned_late_takes_back_what_both_were_charged_for()
     assert again.store.services["alice"].output_octets == 140
 
 
+def test_what_was_free_is_not_taken_back() -> None:
+    evening = {"window": {"start": "22:00", "end": "23:00"}, "zero_rated": True}
+    it = Core().begin(PLAN | {"schedule": [evening]})
+    charging = it.attach(GY, IP)
+    it.gateway()
+    it.settle(60)
+    it.use(charging, 100)
+    it.gateway(Status.INTERIM, 100)
+    it.settle(3_600)
+    it.use(charging, 50)
+    service = it.store.services["alice"]
+    account = service.account
+    assert account is not None
+    assert (account.charged_octets, service.output_octets) == (50, 250)
+    assert it.gateway(Status.INTERIM, 150, framed_ip=IP).shadowed
+    assert (account.charged_octets, service.output_octets) == (50, 150)
+
+
 def test_the_report_that_tells_the_address_is_not_charged_first() -> None:
     it = Core().begin()
     charging = it.attach(GY, IP)
