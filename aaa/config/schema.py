@@ -113,7 +113,8 @@ class Radius(Struct, frozen=True, forbid_unknown_fields=True):
     missed_interims: Annotated[int, Meta(ge=2, le=100)] = 3
     """Interim intervals without a report after which a session is stale: it blocks nobody and is closed."""
     session_silence: Annotated[float, duration(300, 31 * _DAY)] = 2 * _DAY
-    """A session that never sent an interim is stale after so long without a packet."""
+    """A session that never sent an interim is stale after so long without a packet; the client of a Diameter session
+    that is silent for so long is asked whether it has it (RAR, SNR). Time before a start does not count."""
     nas_silence: Annotated[float, duration(0, _DAY)] = 900.0
     """A NAS with sessions that sends nothing for so long is reported down; 0: never."""
     dictionaries: tuple[str, ...] = ()
