@@ -41,7 +41,8 @@ def client_options(function: Any) -> Any:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option("--stay", type=click.FloatRange(0, 86_400), default=0.0, help="Seconds to wait for pushes."),
-        click.option("--realm", default="localdomain", show_default=True, help="Realm of both sides."),
+        click.option("--origin-realm", help="Our realm; that of --realm if absent."),
+        click.option("--realm", default="localdomain", show_default=True, help="The server's realm."),
         click.option("--peer", default="aaa.localdomain", show_default=True, help="The server's Origin-Host."),
         click.option("--plmn", default="001-01", show_default=True, metavar="MCC-MNC", help="Serving network."),
         click.option("--server", default=f"127.0.0.1:{PORT}", show_default=True, metavar="HOST[:PORT]"),
@@ -167,12 +168,13 @@ class Client(asyncio.Protocol):
 
         self.names: Dictionary = load()
         self.options = options
+        options["origin_realm"] = options["origin_realm"] or options["realm"]
         self.as_json = as_json
         applications = [app for app in self.names.applications.values() if app.name in (S6A, "Gx", "Gy")]
         local = Local(
             options["origin_host"],
-            options["realm"],
-            int(time.time()),
+            options["origin_realm"],
+            0,  # Not told: whoever bears this name elsewhere has lost no sessions (RFC 6733 §8.16).
             tuple(applications),
             self.names.grammars(applications),
         )
@@ -211,7 +213,7 @@ class Client(asyncio.Protocol):
             head.append(number)
         head += [
             ("Origin-Host", self.options["origin_host"]),
-            ("Origin-Realm", self.options["realm"]),
+            ("Origin-Realm", self.options["origin_realm"]),
             ("Destination-Realm", self.options["realm"]),
         ]
         avps = self.names.encode_all([*head, *pairs])
@@ -304,7 +306,7 @@ class Client(asyncio.Protocol):
             [
                 ("Result-Code", 2001),
                 ("Origin-Host", self.options["origin_host"]),
-                ("Origin-Realm", self.options["realm"]),
+                ("Origin-Realm", self.options["origin_realm"]),
             ]
         )
         return diameter.answer(request, avps)
