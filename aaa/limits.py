@@ -223,3 +223,4 @@ GY_EVENTS_LOOKED_MAX = 64  # one-time events of one Session-Id; Bound: how far b
 DIAMETER_DUPLICATES_BYTES_MAX = 128 << 20  # octets of answers kept; Bound: of long ones fewer are kept
 SESSIONS_OF_SIM_MAX = 64  # live sessions of one SIM and application; Bound: a SIM has 11 bearers, some charged apart
 DIAMETER_RELAYED_BYTES_MAX = 64 << 20  # octets of requests under way through us; Bound: kept twice; past it 3004
+EVENTS_UNINDEXED_MAX = 50_000  # events; Bound: 8 MiB of the writer, and 50 ms of a reader who asks for one service

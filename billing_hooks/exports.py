@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 
 from aaa.limits import EVENTS_SCAN_COUNT, EXPORT_COUNT_MAX, EXPORT_SLICE_COUNT, HTTP_LIST_COUNT_MAX
 from aaa.model.mobile import S6A, SY
+from aaa.state.event_index import OF_SERVICE
 from billing_hooks.endpoints import JSON, NDJSON, Context, Endpoint, read_moment, refuse
 from billing_hooks.feed import Seq, gone
 from billing_hooks.history import History
@@ -308,7 +309,7 @@ async def _usage_of(context: Context, since: float | None, until: float | None) 
     def work(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
         found: dict[int, tuple[int, int]] = {}
         events = db.execute(
-            f"SELECT body FROM event WHERE service = ? AND type = ? AND {BEARING} ORDER BY seq", (name, STOPPED)
+            f"SELECT body FROM event WHERE {OF_SERVICE} AND type = ? AND {BEARING} ORDER BY seq", (name, name, STOPPED)
         )
         for (body,) in events:
             data = msgspec.json.decode(body)

@@ -21,6 +21,7 @@ from aaa.limits import EVENTS_SCAN_COUNT, EVENTS_SCAN_S, EVENTS_TAIL_COUNT, EVEN
 from aaa.model.event_types import EVENT_TYPES, matches
 from aaa.model.events import Cause, Event
 from aaa.model.operations import Actor
+from aaa.state.event_index import OF_SERVICE
 from billing_hooks.history import History
 from billing_hooks.rpc import FrameTooLong, RpcClient, RpcUnavailable
 
@@ -126,7 +127,10 @@ class Wanted:
     def condition(self) -> tuple[str, list[str]]:
         """SQL that lets through what takes() may take, with its values."""
         parts, values = ["1"], []
-        for column, value in (("service", self.service), ("subscriber", self.subscriber), ("operator", self.operator)):
+        if self.service is not None:
+            parts.append(OF_SERVICE)
+            values += [self.service, self.service]
+        for column, value in (("subscriber", self.subscriber), ("operator", self.operator)):
             if value is not None:
                 parts.append(f"{column} = ?")
                 values.append(value)

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import suppress
 from enum import IntEnum
 
-VERSION = 6
+VERSION = 7
 """Of the schema; kept in PRAGMA user_version."""
 
 MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -90,6 +90,13 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     5: ("CREATE TABLE sim_sqn (sim INTEGER PRIMARY KEY, sqn INTEGER NOT NULL)",),
     # What every request of a Gy session changes of its facts, as JSON; NULL: they say it themselves.
     6: ("ALTER TABLE session ADD COLUMN progress TEXT",),
+    # Written late: see aaa/state/event_index.py.
+    7: (
+        "DROP INDEX event_service",
+        "CREATE TABLE event_of (service TEXT, seq INTEGER, PRIMARY KEY (service, seq)) WITHOUT ROWID",
+        "INSERT INTO event_of SELECT service, seq FROM event WHERE service != '' ORDER BY service, seq",
+        "INSERT INTO meta SELECT 'events_indexed', seq FROM event ORDER BY seq DESC LIMIT 1",
+    ),
 }
 """Statements that lead from one version to the next, by the version they reach."""
 
@@ -156,22 +163,36 @@ class History(IntEnum):
     IDEMPOTENCY = 5
 
 
-PRUNES: dict[History, str] = {
+_OLD_EVENTS = "(SELECT seq, at, service FROM event ORDER BY seq LIMIT ?2) WHERE at < ?1"
+PRUNES: dict[History, tuple[str, ...]] = {
     # By sequence, which is the order of time; the last number must stay known.
-    History.EVENTS: "DELETE FROM event WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM event ORDER BY seq LIMIT ?2)"
-    " WHERE at < ?1) AND seq < (SELECT max(seq) FROM event)",
-    History.LEASES: "DELETE FROM address_history WHERE (address, from_at, session) IN (SELECT address, from_at, session"
-    " FROM address_history WHERE until_at < ?1 ORDER BY until_at LIMIT ?2)",
+    History.EVENTS: (
+        f"DELETE FROM event_of WHERE (service, seq) IN (SELECT service, seq FROM {_OLD_EVENTS})"
+        " AND seq < (SELECT max(seq) FROM event)",
+        f"DELETE FROM event WHERE seq IN (SELECT seq FROM {_OLD_EVENTS}) AND seq < (SELECT max(seq) FROM event)",
+    ),
+    History.LEASES: (
+        "DELETE FROM address_history WHERE (address, from_at, session) IN (SELECT address, from_at, session"
+        " FROM address_history WHERE until_at < ?1 ORDER BY until_at LIMIT ?2)",
+    ),
     # The newest entry stays: the next one's hash is made from it.
-    History.AUDIT: "DELETE FROM audit WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM audit ORDER BY seq LIMIT ?2)"
-    " WHERE at < ?1) AND seq < (SELECT max(seq) FROM audit)",
-    History.ENFORCEMENTS: "DELETE FROM enforcement WHERE id IN (SELECT id FROM (SELECT id, at, state FROM enforcement"
-    " ORDER BY id LIMIT ?2) WHERE at < ?1 AND state NOT IN ('pending', 'sent', 'waiting'))"
-    " AND id < (SELECT max(id) FROM enforcement)",
-    History.IDEMPOTENCY: "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at < ?1"
-    " ORDER BY at LIMIT ?2)",
-    History.SESSIONS: "DELETE FROM session_history WHERE id IN (SELECT id FROM session_history WHERE ended_at < ?1"
-    " ORDER BY ended_at LIMIT ?2)",
+    History.AUDIT: (
+        "DELETE FROM audit WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM audit ORDER BY seq LIMIT ?2)"
+        " WHERE at < ?1) AND seq < (SELECT max(seq) FROM audit)",
+    ),
+    History.ENFORCEMENTS: (
+        "DELETE FROM enforcement WHERE id IN (SELECT id FROM (SELECT id, at, state FROM enforcement"
+        " ORDER BY id LIMIT ?2) WHERE at < ?1 AND state NOT IN ('pending', 'sent', 'waiting'))"
+        " AND id < (SELECT max(id) FROM enforcement)",
+    ),
+    History.IDEMPOTENCY: (
+        "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at < ?1"
+        " ORDER BY at LIMIT ?2)",
+    ),
+    History.SESSIONS: (
+        "DELETE FROM session_history WHERE id IN (SELECT id FROM session_history WHERE ended_at < ?1"
+        " ORDER BY ended_at LIMIT ?2)",
+    ),
 }
 """Each drops at most ?2 rows that are older than ?1."""
 

@@ -19,8 +19,10 @@ import msgspec
 
 from aaa.limits import RETENTION_SLICE_COUNT, WRITER_COMMIT_RETRIES_MAX
 from aaa.state import schema
+from aaa.state.event_index import EventIndex
 from aaa.state.recent import DEFERRED, LOGGED, SESSIONS, SUPERSEDED, Recent
 
+EVENT = int(schema.Row.EVENT)
 STATEMENTS = {int(row): statement for row, statement in schema.STATEMENTS.items()}
 FOLD_INTERVAL_S = 60.0
 """How long a quiet store keeps rows in its log."""
@@ -54,6 +56,7 @@ class Writer:
         db.create_function("unhex_blob", 1, lambda text: bytes.fromhex(text), deterministic=True)
         self.db = db
         self.recent = Recent() if recent is None else recent
+        self.index = EventIndex(db)
         self._folded_at = time.monotonic()
 
     def commit(self, groups: list[Group]) -> None:
@@ -61,10 +64,14 @@ class Writer:
 
         A failure is retried, and past the bound ends the process.
         """
-        db, recent = self.db, self.recent
+        db, recent, index = self.db, self.recent, self.index
         if recent.is_due:
             recent.begin_fold()
         folding = recent.folding
+        # One after the other, so that a transaction stays short.
+        if index.is_due and not folding:
+            index.begin()
+        indexing = index.is_writing and not folding
         logged = [(kind, rows) for group in groups for kind, rows in group if kind in LOGGED]
         ended = [(kind, ROWS.decode(rows)) for kind, rows in logged if kind in SUPERSEDED]
         for attempt in range(WRITER_COMMIT_RETRIES_MAX):
@@ -77,6 +84,8 @@ class Writer:
                     recent.append(db, ENCODER.encode(logged))
                 if folding:
                     recent.fold(db)
+                if indexing:
+                    index.write(db)
                 db.execute("COMMIT")
             except sqlite3.Error as error:
                 line = {"level": "error", "event": "store.commit_failed", "attempt": attempt, "error": str(error)}
@@ -87,6 +96,12 @@ class Writer:
                 continue
             if folding:
                 recent.settle()
+            if indexing:
+                index.settle()
+            for group in groups:
+                for kind, rows in group:
+                    if kind == EVENT:
+                        index.note(ROWS.decode(rows))
             # Only now: until the commit holds, a retry needs the rows that these end.
             for kind, rows_ended in ended:
                 recent.note(kind, rows_ended)
@@ -98,11 +113,18 @@ class Writer:
     def idle(self) -> None:
         """Nothing arrives: go on with a fold, or begin one when the log has been waiting."""
         recent = self.recent
-        if not recent.folding and recent.count and time.monotonic() - self._folded_at >= FOLD_INTERVAL_S:
-            recent.begin_fold()
-        if recent.folding:
+        if not self.is_busy and time.monotonic() - self._folded_at >= FOLD_INTERVAL_S:
+            self.index.begin()
+            if recent.count:
+                recent.begin_fold()
+        if self.is_busy:
             self._folded_at = time.monotonic()
             self.commit([])
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a fold or a part of the index is under way."""
+        return self.recent.folding or self.index.is_writing
 
     def _write(self, kind: int, rows: list[list[Any]]) -> None:
         """One kind's rows of a group: remembered until a fold, or written to their table."""
@@ -114,7 +136,8 @@ class Writer:
             move_to_history(self.db, ids)
         elif kind == schema.Row.PRUNE:
             for what, before in rows:
-                self.db.execute(schema.PRUNES[schema.History(what)], (before, RETENTION_SLICE_COUNT))
+                for statement in schema.PRUNES[schema.History(what)]:
+                    self.db.execute(statement, (before, RETENTION_SLICE_COUNT))
         else:
             self.db.executemany(STATEMENTS[kind], rows)
 
@@ -127,7 +150,7 @@ def run(path: str, connection: socket.socket) -> None:
     writer = Writer(schema.connect(path))
     buffer = bytearray()
     while True:
-        if not select.select([connection], [], [], 0.0 if writer.recent.folding else FOLD_IDLE_S)[0]:
+        if not select.select([connection], [], [], 0.0 if writer.is_busy else FOLD_IDLE_S)[0]:
             writer.idle()
             continue
         try:
