@@ -51,14 +51,16 @@ def print_packet(packet: dict[str, Any]) -> None:
     if packet["protocol"] == "diameter" and packet["direction"] == "out":
         where = f"to {where}"
     answer = packet["answer"] or "no answer"
+    user = f" {show(packet['user'])}" if packet["user"] else ""
     click.echo(
         f"{click.style(packet['at'], dim=True)} {where} {click.style(packet['code'], bold=True)}"
-        f" {show(packet['identifier'])} {show(packet['user'])} -> {answer}, {outcome}, {packet['latency_ms']} ms"
+        f" {show(packet['identifier'])}{user} -> {answer}, {outcome}, {packet['latency_ms']} ms"
     )
     decision = packet["decision"]
     facts = {"service": packet["service_id"], "session": packet["session_id"], "reason": packet["reason"]}
     facts |= {"detail": packet["detail"], "decision": describe(decision) if decision else None}
-    click.echo("    " + ", ".join(f"{name} {show(value)}" for name, value in facts.items() if value))
+    if told := ", ".join(f"{name} {show(value)}" for name, value in facts.items() if value):
+        click.echo(f"    {told}")
     for arrow, key in (("<", "attributes"), (">", "answer_attributes")):
         for name, value in packet[key]:
             click.echo(f"    {arrow} {show(name)} = {show(value)}")
