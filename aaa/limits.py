@@ -204,7 +204,6 @@ GY_GRACE_S = 60.0  # seconds; Bound: how much later than twice its validity a re
 GY_ENDS_KEPT_MAX = 10_000  # services near their end; Bound: 2 MiB; what comes after the last octet is asked again
 GY_RENDERED_MAX = 4_096  # encoded grants; Bound: 1 MiB; most grants are whole slices, and equal
 DIAMETER_CLIENTS_CACHED_MAX = 4_096  # clients that an application knows by their octets; Bound: 1 MiB
-GX_CLIENTS_COUNT_MAX = 4_096  # clients, each by the peers it comes over; Bound: past it they are looked up anew
 GX_PLACES_COUNT_MAX = 65_536  # locations whose text is kept; Bound: about 16 MiB, the cells of a large network
 DIAMETER_RESULTS_COUNT_MAX = 64  # Result-Codes of one peer counted apart; Bound: relayed answers bear any number
 TRACE_WAITING_COUNT = 4_096  # Diameter requests whose answer a trace waits for; Bound: about 8 MiB while one looks on

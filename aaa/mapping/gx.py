@@ -32,7 +32,7 @@ from aaa.engine.policy_control import (
     BearerRequest,
     PolicyControl,
 )
-from aaa.limits import GX_CACHED_OCTETS_MAX, GX_CLIENTS_COUNT_MAX, GX_PLACES_COUNT_MAX
+from aaa.limits import DIAMETER_CLIENTS_CACHED_MAX, GX_CACHED_OCTETS_MAX, GX_PLACES_COUNT_MAX
 from aaa.mapping import gx_rules
 from aaa.mapping.application import Outgoing
 from aaa.mapping.gx_rules import Delta, Profile, profile_of
@@ -284,7 +284,7 @@ class Gx:
             nas.diameter, nas.realm, nas.operator = True, realm, operator or "default"
         number = diameter.unsigned32_avp(codes.AUTH_APPLICATION_ID, APPLICATION)
         head = number + side.identity
-        if len(self.clients) >= GX_CLIENTS_COUNT_MAX:
+        if len(self.clients) >= DIAMETER_CLIENTS_CACHED_MAX:
             self.clients.clear()
         client = Client(nas, options, head, realm, via, operator)
         if len(host_octets) + len(realm_octets) <= GX_CACHED_OCTETS_MAX:
@@ -303,7 +303,7 @@ class Gx:
             else:
                 gy = gy and (not peer.applications or "gy" in peer.applications)
                 options = Options(FAMILIES[peer.family], peer.garden_rule, peer.operator or "", gy)
-            if len(self.options) >= GX_CLIENTS_COUNT_MAX:
+            if len(self.options) >= DIAMETER_CLIENTS_CACHED_MAX:
                 self.options.clear()
             if len(host) + len(realm) <= GX_CACHED_OCTETS_MAX:
                 self.options[key] = options

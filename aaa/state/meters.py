@@ -79,11 +79,6 @@ def is_same(one: SessionRecord, other: SessionRecord) -> bool:
     return False
 
 
-def meter_of(store: Store, session: SessionRecord) -> SessionRecord | None:
-    """The session that is charged in place of this one; None: no other is."""
-    return store.sessions.get(session.meter[0]) if session.shadowed and session.meter is not None else None
-
-
 def charged_session(session: SessionRecord) -> SessionRecord | None:
     """The live session that is charged for the bearer of a live one, which may be that itself; None: none is."""
     if not session.shadowed and session.protocol in METERS and reports(session):

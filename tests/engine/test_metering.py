@@ -13,10 +13,10 @@ from aaa.engine.policy_control import PolicyControl
 from aaa.model.accounting import Status
 from aaa.model.mobile import FACTS, GX, GY, RADIUS, Mobile
 from aaa.model.records import ACTIVE, SessionRecord
-from aaa.state.meters import choose_meter, meter_of
+from aaa.state.meters import choose_meter
 from aaa.state.mobile import client_of, new_session, open_session
 from aaa.state.sessions import add_octets, end_session
-from aaa.state.store import WHOLE
+from aaa.state.store import WHOLE, Store
 from tests.engine.far_end import Field
 
 IMSI, ICCID = "001010000000001", "8900100000000000001"
@@ -82,6 +82,11 @@ class Core(Field):
         charged = 0 if account is None else account.charged_octets
         assert charged == service.input_octets + service.output_octets
         return charged
+
+
+def meter_of(store: Store, session: SessionRecord) -> SessionRecord | None:
+    """The session that is charged in place of this one; None: no other is."""
+    return store.sessions.get(session.meter[0]) if session.shadowed and session.meter is not None else None
 
 
 def test_gy_is_charged_before_gx_and_gx_before_radius() -> None:
