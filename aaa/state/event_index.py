@@ -2,8 +2,8 @@
 
 Every entry of it is somewhere else in the tree: written with its event, each costs a page of its own. So they gather in
 memory, and go to the table `event_of` in the order of services, of which one page takes many. Until then a reader looks
-through the newest events themselves: OF_SERVICE is the condition for both. Nothing is lost by a crash: what is not in the
-table yet is read back from the events.
+through the newest events themselves: OF_SERVICE is the condition for both. Nothing is lost by a crash: what the table
+does not have yet is read back from the events.
 """
 
 import sqlite3
