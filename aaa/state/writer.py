@@ -5,6 +5,7 @@ in, [group number, [[row kind, [row, ...]], ...]]; out, the highest group number
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -146,6 +147,8 @@ def run(path: str, connection: socket.socket) -> None:
     """Serve until the engine closes the socket. Exits with 1 when commits go on failing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Rows are plain data: there is nothing to collect, and looking for it goes through all that is remembered.
+    gc.disable()
     os.nice(5)  # The packet loop goes first; under pressure the engine stops reading accounting until we catch up.
     writer = Writer(schema.connect(path))
     buffer = bytearray()
