@@ -629,7 +629,9 @@ class Gx:
     def end_request(self, session: SessionRecord) -> Outgoing:
         """RAR with Session-Release-Cause (§4.5.9)."""
         desired = session.desired
-        cause = UNSPECIFIED_REASON if desired is not None and desired.grant else UE_SUBSCRIPTION_REASON
+        sim = self.store.inventory.sim_of_imsi(session.mobile.imsi)
+        may_go_on = desired is not None and desired.grant and sim is not None and sim.state == "activated"
+        cause = UNSPECIFIED_REASON if may_go_on else UE_SUBSCRIPTION_REASON
         return GxOutgoing(
             RE_AUTH,
             "RAR",

@@ -552,6 +552,14 @@ def test_a_suspension_releases_the_bearer() -> None:
     assert it.session.terminate_cause == 6
 
 
+def test_a_suspended_sim_releases_the_bearer_for_what_is_subscribed() -> None:
+    it = Pcef()
+    it.initial()
+    it.put("sim", ICCID, iccid=ICCID, imsi=IMSI, service_id="erin", state="suspended")
+    it.settle()
+    assert it.rar()["Session-Release-Cause"] == "UE_SUBSCRIPTION_REASON"
+
+
 def test_a_gateway_that_is_known_not_to_release_is_not_waited_for() -> None:
     it = Pcef(peers=[{"origin_host": "smf.localdomain", "origin_realm": REALM, "family": "open5gs"}])
     it.initial()
