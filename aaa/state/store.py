@@ -112,6 +112,8 @@ class Store:
         """The newest, for the feed; older ones are read from the table."""
         self.new_events: list[Event] = []
         """Since the engine last looked: automations run on them."""
+        self._told_cause: tuple[Cause, str] = (SERVER, msgspec.json.encode(SERVER).decode())
+        """Of the last event, and as its row has it: most have the one of the event before."""
         self.cause: Cause = SERVER
         """On whose behalf the running command is applied; events, audit entries and enforcements take it over."""
         self.affected: dict[ServiceRecord, Cause | None] = {}
@@ -403,11 +405,11 @@ class Store:
             service_id, subscriber_id = service.body.id, service.subscriber.body.id
             operator = service.subscriber.body.operator
         cause = self.cause
+        if cause is not self._told_cause[0]:
+            self._told_cause = (cause, msgspec.json.encode(cause).decode())
         event = Event(seq, at, kind, subject, data, operator, subscriber_id, service_id, cause)
-        row = (
-            seq, at, kind, subject, msgspec.json.encode(data).decode(), operator, subscriber_id, service_id,
-            msgspec.json.encode(cause).decode(),
-        )  # fmt: skip
+        text = msgspec.json.encode(data).decode()
+        row = (seq, at, kind, subject, text, operator, subscriber_id, service_id, self._told_cause[1])
         self.journal.append(Row.EVENT, row)
         self.events.append(event)
         self.new_events.append(event)

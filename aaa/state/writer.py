@@ -151,19 +151,21 @@ def run(path: str, connection: socket.socket) -> None:
     gc.disable()
     os.nice(5)  # The packet loop goes first; under pressure the engine stops reading accounting until we catch up.
     writer = Writer(schema.connect(path))
+    # One for all: memory of this size is taken from the kernel, and given back, each time.
+    received = memoryview(bytearray(1 << 20))
     buffer = bytearray()
     while True:
         if not select.select([connection], [], [], 0.0 if writer.is_busy else FOLD_IDLE_S)[0]:
             writer.idle()
             continue
         try:
-            data = connection.recv(1 << 20)
+            count = connection.recv_into(received)
         except ConnectionError:
             # The engine was killed; what it had sent is read and committed by now.
             return
-        if not data:
+        if not count:
             return
-        buffer += data
+        buffer += received[:count]
         groups = []
         offset = 0
         while len(buffer) - offset >= 4:
