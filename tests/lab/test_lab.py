@@ -1,5 +1,6 @@
 """The judges judge: what a server gets wrong fails a test, whichever stack plays the client."""
 
+import contextlib
 import socket
 
 import pytest
@@ -73,6 +74,15 @@ def test_a_wrong_answer_is_not(client, server, wrong):
     server.answers["CCR"] = wrong
     with pytest.raises(LabError):
         GxSession(client, IMSI).ccr(*_initial(client), expect=None)
+    # freeDiameter may have more to say about it: all is said when a good answer is taken.
+    server.answers["CCR"] = good
+    assert any(is_taken(client) for _ in range(5))
+
+
+def is_taken(client):
+    with contextlib.suppress(LabError):
+        return GxSession(client, IMSI).initial().name == "CCA"
+    return False
 
 
 def _initial(client):
