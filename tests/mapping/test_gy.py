@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -639,7 +638,6 @@ def test_proxies_get_their_state_back() -> None:
     assert answer.get("Proxy-Info") == state
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tests/peers.sh installs tshark")
 def test_tshark_has_nothing_against_what_is_sent(tmp_path: Path) -> None:
     sent = []
     for rules in (
